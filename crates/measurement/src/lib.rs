@@ -1,0 +1,1 @@
+//! The measurement event: values, qualities and CloudEvents attributes; no I/O.

@@ -1,0 +1,1 @@
+//! What every module needs: Dapr, configuration, health, metrics, logs and shutdown.

@@ -1,0 +1,3 @@
+//! Reads Modbus devices and publishes measurements.
+
+fn main() {}

@@ -1,0 +1,59 @@
+# What tests and benchmarks need beside the toolchains. Sourced, never run.
+# shellcheck shell=bash
+
+# Debian package and a file or command that shows it is there.
+TEST_PACKAGES=(
+  "socat socat"
+  "mosquitto mosquitto"
+  "libmodbus-dev /usr/include/modbus/modbus.h"
+  "pkg-config pkg-config"
+  "python3-venv /usr/lib/python3.11/ensurepip /usr/lib/python3*/ensurepip"
+  "nodejs node"
+  "npm npm"
+  "iproute2 ip"
+  "util-linux unshare"
+)
+
+is_there() { # any of the commands or files
+  local what
+  for what in "$@"; do
+    case $what in
+      /*) compgen -G "$what" >/dev/null && return 0 ;;
+      *) PATH=$PATH:/usr/sbin:/sbin command -v "$what" >/dev/null 2>&1 && return 0 ;;
+    esac
+  done
+  return 1
+}
+
+need_test_packages() {
+  local row missing=()
+  for row in "${TEST_PACKAGES[@]}"; do
+    # shellcheck disable=SC2086
+    set -- $row
+    is_there "${@:2}" || missing+=("$1")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" = 0 ] || die "these Debian packages are missing: ${missing[*]}
+run: sudo apt-get install ${missing[*]}"
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# A Python environment of our own with exactly the versions of tests/requirements.txt.
+python_environment() {
+  local wanted=$ROOT/tests/requirements.txt venv=$TARGET/venv
+  cmp -s "$wanted" "$venv/requirements.installed" && return
+  say "installing the Python packages of tests/requirements.txt"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q -r "$wanted"
+  cp "$wanted" "$venv/requirements.installed"
+}
+
+node_packages() { # folder with package.json and package-lock.json
+  cmp -s "$1/package-lock.json" "$1/node_modules/.installed" && return
+  say "installing the Node packages of ${1#"$ROOT"/}"
+  (cd "$1" && npm ci --no-audit --no-fund --silent)
+  cp "$1/package-lock.json" "$1/node_modules/.installed"
+}

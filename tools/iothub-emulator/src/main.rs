@@ -1,0 +1,3 @@
+//! IoT Hub on the wire, for tests and demonstrations.
+
+fn main() {}
