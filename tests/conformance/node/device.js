@@ -19,7 +19,8 @@ async function main() {
   await client.setOptions({ ca: fs.readFileSync(caFile, 'utf8') });
   await client.open();
 
-  client.onMethod('reboot', (request, response) => {
+  const onMethod = (kind === 'module' ? client.onMethod : client.onDeviceMethod).bind(client);
+  onMethod('reboot', (request, response) => {
     report('method', { payload: request.payload });
     response.send(200, { rebooting: true, delay: request.payload.delay }).catch(fail);
   });

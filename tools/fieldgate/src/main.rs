@@ -1,3 +1,53 @@
 //! The command line of Fieldgate.
 
-fn main() {}
+mod chaos;
+mod demo;
+mod duration;
+mod evidence;
+mod guard;
+mod http;
+mod metrics;
+mod notes;
+mod report;
+mod signals;
+mod snapshot;
+mod system;
+mod view;
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// Fieldgate: from field devices to IoT Hub.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    /// Ends the processes of a demo that died
+    #[command(hide = true)]
+    Guard,
+}
+
+fn main() -> Result<ExitCode> {
+    let started = SystemTime::now();
+    match Arguments::parse().command {
+        Command::Demo(args) => runtime()?.block_on(demo::run(args, started)),
+        Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}

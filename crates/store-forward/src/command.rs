@@ -1,0 +1,49 @@
+//! What the handles ask of the queue's thread.
+
+use std::ops::RangeInclusive;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::error::{AppendError, QueueError};
+use crate::item::{NewItem, Sequence, StoredItem};
+
+pub(crate) type AppendReply = oneshot::Sender<Result<Vec<Sequence>, AppendError>>;
+pub(crate) type RemoveReply = oneshot::Sender<Result<(), QueueError>>;
+pub(crate) type ReadReply = oneshot::Sender<Result<Vec<StoredItem>, QueueError>>;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Write(Write),
+    Read { after: Sequence, max_items: usize, max_bytes: usize, reply: ReadReply },
+    Close { reply: RemoveReply },
+    #[cfg(test)]
+    Tamper(Tamper),
+}
+
+/// A change, and who waits for it.
+///
+/// The time is the system's own, not tokio's: the queue's thread has a clock of its own, and a test that pauses the
+/// caller's must not stop it.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) work: Work,
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Append { items: Vec<NewItem>, reply: AppendReply },
+    Remove { ranges: Vec<RangeInclusive<u64>>, reply: RemoveReply },
+}
+
+/// A test's way to the store behind the handle.
+#[cfg(test)]
+pub(crate) struct Tamper(pub(crate) Box<dyn FnOnce(&mut crate::store::Store) + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Tamper {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Tamper")
+    }
+}

@@ -1,0 +1,45 @@
+//! One owner per queue.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::fault::Fault;
+
+/// How long an owner that is just ending is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Holds `PATH.lock`. SQLite's own lock would do while the database is open, but not while a damaged one is renamed
+/// and replaced. The system frees it with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn take(queue: &Path) -> Result<Self, Fault> {
+        let file = File::options().create(true).truncate(false).write(true).open(beside(queue, ".lock"))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => pause(),
+                Err(TryLockError::WouldBlock) => return Err(Fault::Busy),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "Queue::open is documented to block, and a file lock has no timeout")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// A path with something after its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

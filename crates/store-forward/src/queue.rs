@@ -1,0 +1,195 @@
+//! The handle: an async front to the thread that owns the database.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::command::{Command, Work, Write};
+use crate::error::{AppendError, OpenError, QueueError};
+use crate::item::{NewItem, Sequence, StoredItem};
+use crate::options::QueueOptions;
+use crate::space::{Estimate, Space};
+use crate::stats::{Counters, QueueStats};
+use crate::writer;
+
+/// A handle to an open queue. Clones share it. The database closes when the last handle is gone or after
+/// [`close`](Queue::close).
+///
+/// # Cancel safety
+///
+/// Every call may be cancelled at any await. A cancelled [`read`](Queue::read) has no effect. A cancelled
+/// [`append`](Queue::append) or [`remove`](Queue::remove) was done wholly, in part or not at all, as if the process had
+/// been killed in it: append the same items again (the same ids make a repetition known) or remove them again.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    commands: mpsc::Sender<Command>,
+    counters: Arc<Counters>,
+    changed: watch::Receiver<Sequence>,
+    space: Space,
+}
+
+impl Queue {
+    /// Opens the queue, and creates it if there is no file. Blocks: a queue left in disorder is read through once, which
+    /// takes about a second per 256 MiB of backlog plus the disk's time to read it.
+    ///
+    /// A damaged file is renamed to `PATH.damaged-UNIXTIME` (only the newest one is kept), what is readable in it is
+    /// copied into a fresh file, and the loss is counted in [`QueueStats`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: an option out of range, the file in use (after five seconds of waiting for its owner to finish), a
+    /// file of a newer release, or a folder that cannot be read or written.
+    pub fn open(options: QueueOptions) -> Result<Self, OpenError> {
+        options.check()?;
+        let space = Space::new(options.max_bytes);
+        let (commands, receiver) = mpsc::channel(options.commit_items.clamp(64, 1024));
+        let counters = Arc::new(Counters::default());
+        let changed = writer::start(options, receiver, Arc::clone(&counters))?;
+        Ok(Self { commands, counters, changed, space })
+    }
+
+    /// Stores items at the end of the queue, in their order, and returns their sequence numbers once they are safe on
+    /// disk (synced). Callers at the same time share commits; the items of one call stay in order, and calls that follow
+    /// one another do, but items of parallel calls may lie between each other.
+    ///
+    /// More items than fit into one transaction (a sixteenth of `max_bytes`, at most 4 MiB) are stored in several: if a
+    /// later one fails, the earlier ones stay, and appending all of them again stores those twice under new numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]. See [`Queue`] for cancel safety.
+    pub async fn append(&self, items: Vec<NewItem>) -> Result<Vec<Sequence>, AppendError> {
+        let limit = self.space.item_limit();
+        if let Some(item) = items.iter().find(|item| item.size() > limit) {
+            return Err(AppendError::TooLarge { id: item.id.clone(), bytes: item.size(), limit });
+        }
+        let mut sequences = Vec::new();
+        let mut rest = items;
+        while !rest.is_empty() {
+            let tail = rest.split_off(self.transaction(&rest));
+            let (reply, answer) = oneshot::channel();
+            self.write(Work::Append { items: rest, reply }).await.map_err(|Gone| AppendError::Closed)?;
+            let mut stored = answer.await.map_err(|_| AppendError::Closed)??;
+            if sequences.is_empty() {
+                sequences = stored;
+            } else {
+                sequences.append(&mut stored);
+            }
+            rest = tail;
+        }
+        Ok(sequences)
+    }
+
+    /// Reads items in the order of their sequence, from the first one after `after`: up to `max_items`, and up to
+    /// `max_bytes` of [`StoredItem::size`], but at least one if there is one. An empty answer means that there is nothing
+    /// after `after`. Items stay in the queue until they are removed.
+    ///
+    /// An item whose checksum does not hold is removed, counted and passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn read(&self, after: Sequence, max_items: usize, max_bytes: usize) -> Result<Vec<StoredItem>, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Read { after, max_items, max_bytes, reply })
+            .await
+            .map_err(|_| QueueError::Closed)?;
+        answer.await.map_err(|_| QueueError::Closed)?
+    }
+
+    /// Removes items, in any order; those that are not in the queue (any more) are passed over. Returns once the removal
+    /// is on disk; it shares commits with appends. After a crash before that the items are there again.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn remove(&self, sequences: Vec<Sequence>) -> Result<(), QueueError> {
+        let mut ranges = ranges(sequences);
+        while !ranges.is_empty() {
+            let tail = ranges.split_off(ranges.len().min(self.space.ranges_per_removal()));
+            let (reply, answer) = oneshot::channel();
+            self.write(Work::Remove { ranges, reply }).await.map_err(|Gone| QueueError::Closed)?;
+            answer.await.map_err(|_| QueueError::Closed)??;
+            ranges = tail;
+        }
+        Ok(())
+    }
+
+    /// What the queue holds and has done since it was opened. Cheap: reads counters.
+    pub fn stats(&self) -> QueueStats {
+        self.counters.snapshot()
+    }
+
+    /// Tells when items were appended: holds the sequence of the last item that is safe on disk. A consumer reads until
+    /// nothing comes, then waits for a change. The channel closes with the queue.
+    pub fn changed(&self) -> watch::Receiver<Sequence> {
+        self.changed.clone()
+    }
+
+    /// Stores what was handed over before, closes the database and ends its thread. Other handles find the queue closed.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]: closed already, or the storage failed; the file is closed in any case.
+    pub async fn close(self) -> Result<(), QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Close { reply }).await.map_err(|_| QueueError::Closed)?;
+        answer.await.map_err(|_| QueueError::Closed)?
+    }
+
+    async fn write(&self, work: Work) -> Result<(), Gone> {
+        self.commands.send(Command::Write(Write { work, since: Instant::now() })).await.map_err(|_| Gone)
+    }
+
+    /// How many of the items fit into one transaction; at least one.
+    fn transaction(&self, items: &[NewItem]) -> usize {
+        let mut estimate = Estimate::default();
+        let fitting = items.iter().take_while(|item| {
+            estimate.add(item.size());
+            estimate.pages() <= self.space.transaction_pages()
+        });
+        fitting.count().max(1)
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn tamper(&self, with: impl FnOnce(&mut crate::store::Store) + Send + 'static) {
+        let (done, answer) = oneshot::channel();
+        let tamper = crate::command::Tamper(Box::new(move |store| {
+            with(store);
+            let _ = done.send(());
+        }));
+        self.commands.send(Command::Tamper(tamper)).await.unwrap();
+        answer.await.unwrap();
+    }
+}
+
+/// The queue's thread has ended.
+struct Gone;
+
+/// Joins neighbours, so that a removal of what was read together is one walk through the table.
+fn ranges(mut sequences: Vec<Sequence>) -> Vec<RangeInclusive<u64>> {
+    sequences.sort_unstable();
+    let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
+    for Sequence(sequence) in sequences {
+        match ranges.last_mut() {
+            Some(last) if sequence <= last.end().saturating_add(1) => *last = *last.start()..=sequence,
+            _ => ranges.push(sequence..=sequence),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_removed_together() {
+        let sequences = [7, 3, 4, 5, 5, 9, 10, 1].map(Sequence);
+        assert_eq!(ranges(sequences.to_vec()), [1..=1, 3..=5, 7..=7, 9..=10]);
+        assert_eq!(ranges(vec![Sequence(u64::MAX), Sequence(u64::MAX)]), [u64::MAX..=u64::MAX]);
+    }
+}

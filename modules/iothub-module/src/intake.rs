@@ -1,0 +1,358 @@
+//! From the broker into the queue: deliveries are put in order, stored in groups, and acknowledged only when they are durable.
+
+mod counters;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use iothub_protocol::MessageError;
+use measurement::Envelope;
+use module_runtime::{Delivery, HealthFlag};
+use store_forward::{AppendError, NewItem, Queue, Sequence};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::dead_letter::{DeadLetter, DeadLetters, Reason};
+use crate::message;
+use crate::sequencer::{Admission, Limits, Outcome, Position, Sequencer, Ticket};
+use counters::Counters;
+
+/// One append takes at most so many events and so many bytes.
+const GROUP_ITEMS: usize = 256;
+const GROUP_BYTES: usize = 512 * 1024;
+/// Dead letters on their way at the same time; a poison event beyond goes back to the broker.
+const DEAD_LETTERS_IN_FLIGHT: usize = 16;
+/// Wait after a failure of the storage: first and longest.
+const STORAGE_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// An append that runs at shutdown has this long to finish.
+const LAST_APPEND: Duration = Duration::from_secs(5);
+
+/// The durable end of the intake; the real one is [`Queue`].
+pub trait Store: Send + Sync + 'static {
+    /// See [`Queue::append`].
+    fn append(&self, items: Vec<NewItem>) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send;
+}
+
+impl Store for Queue {
+    fn append(&self, items: Vec<NewItem>) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send {
+        Queue::append(self, items)
+    }
+}
+
+/// Why the intake ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The queue was closed under it.
+    #[error("the queue closed while events were being taken in")]
+    QueueClosed,
+    /// Every subscription ended.
+    #[error("all subscriptions ended")]
+    SubscriptionsEnded,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    item: NewItem,
+}
+
+#[derive(Debug)]
+struct Ready {
+    delivery: Delivery,
+    item: NewItem,
+    /// None for an event without a sequence.
+    ticket: Option<Ticket>,
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// See the module's documentation. Deliveries in flight are bounded by the subscriptions' buffers; what it holds are their events.
+pub struct Intake<S> {
+    store: Arc<S>,
+    sequencer: Sequencer<Waiting>,
+    outcomes: Vec<Outcome<Waiting>>,
+    ready: VecDeque<Ready>,
+    appending: Vec<Ready>,
+    append: Option<Work<Result<(), AppendError>>>,
+    dead_letters: DeadLetters,
+    poison: FuturesUnordered<Work<()>>,
+    storage: Arc<HealthFlag>,
+    counters: Counters,
+}
+
+impl<S> std::fmt::Debug for Intake<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake")
+            .field("held", &self.sequencer.held())
+            .field("ready", &self.ready.len())
+            .field("appending", &self.appending.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Store> Intake<S> {
+    /// An intake into `store`; `storage` tells whether the store takes what it is given.
+    #[must_use]
+    pub fn new(store: Arc<S>, limits: Limits, dead_letters: DeadLetters, storage: HealthFlag) -> Self {
+        Self {
+            store,
+            sequencer: Sequencer::new(limits),
+            outcomes: Vec::new(),
+            ready: VecDeque::new(),
+            appending: Vec::new(),
+            append: None,
+            dead_letters,
+            poison: FuturesUnordered::new(),
+            storage: Arc::new(storage),
+            counters: Counters::new(),
+        }
+    }
+
+    /// Takes in what `deliveries` brings until `shutdown`. What is not durable then goes back to the broker.
+    ///
+    /// # Errors
+    /// See [`IntakeError`]: the module cannot go on without a restart.
+    pub async fn run(
+        mut self,
+        mut deliveries: impl Stream<Item = Delivery> + Unpin,
+        mut limits: watch::Receiver<Limits>,
+        shutdown: CancellationToken,
+    ) -> Result<(), IntakeError> {
+        loop {
+            self.start_append();
+            let deadline = self.sequencer.deadline();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                result = running(&mut self.append) => self.appended(result)?,
+                () = until(deadline) => self.expire(),
+                Some(()) = self.poison.next(), if !self.poison.is_empty() => {}
+                Ok(()) = limits.changed() => {
+                    let limits = *limits.borrow_and_update();
+                    self.sequencer.set_limits(limits);
+                }
+                delivery = deliveries.next() => {
+                    self.take(delivery.ok_or(IntakeError::SubscriptionsEnded)?);
+                    // What else is there already goes into the same group.
+                    while self.ready.len() < GROUP_ITEMS {
+                        let Some(Some(delivery)) = deliveries.next().now_or_never() else { break };
+                        self.take(delivery);
+                    }
+                }
+            }
+        }
+        let last = tokio::time::timeout(LAST_APPEND, running(&mut self.append));
+        if self.append_runs() {
+            if let Ok(result) = last.await {
+                self.appended(result)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append_runs(&self) -> bool {
+        !self.appending.is_empty()
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        self.counters.received.increment(1);
+        let body = delivery.body.clone();
+        let envelope = match Envelope::parse(&body) {
+            Ok(envelope) => envelope,
+            Err(error) => return self.poison(delivery, Reason::NotACloudEvent, error.to_string()),
+        };
+        let item = match message::encode(&delivery.topic, &envelope, body.clone()) {
+            Ok(item) => item,
+            Err(error) => {
+                let reason = match error {
+                    MessageError::TooLarge { .. } => Reason::TooLarge,
+                    _ => Reason::InvalidProperties,
+                };
+                return self.poison(delivery, reason, error.to_string());
+            }
+        };
+        let (Some(sequence), Some(epoch)) = (envelope.sequence, &envelope.epoch) else {
+            self.ready.push_back(Ready { delivery, item, ticket: None });
+            return;
+        };
+        let subject = envelope.subject.as_deref().unwrap_or_default();
+        let position = Position { source: &envelope.source, subject, epoch, sequence };
+        let bytes = item.size();
+        self.sequencer.arrive(position, bytes, Waiting { delivery, item }, Instant::now(), &mut self.outcomes);
+        self.sort_out();
+    }
+
+    fn expire(&mut self) {
+        self.sequencer.expire(Instant::now(), &mut self.outcomes);
+        self.sort_out();
+    }
+
+    fn sort_out(&mut self) {
+        for outcome in self.outcomes.drain(..) {
+            match outcome {
+                Outcome::Admit { item: Waiting { delivery, item }, how, ticket } => {
+                    match how {
+                        Admission::InOrder => {}
+                        Admission::Reordered => self.counters.reordered.increment(1),
+                        Admission::AfterGap => self.counters.after_gap.increment(1),
+                        Admission::Late => self.counters.late.increment(1),
+                    }
+                    self.ready.push_back(Ready { delivery, item, ticket: Some(ticket) });
+                }
+                Outcome::Duplicate(Waiting { delivery, .. }) => {
+                    self.counters.duplicates.increment(1);
+                    delivery.accept();
+                }
+                Outcome::Copy(Waiting { delivery, .. }) => delivery.retry(),
+            }
+        }
+    }
+
+    fn start_append(&mut self) {
+        if self.append.is_some() || self.ready.is_empty() {
+            return;
+        }
+        let mut bytes = 0;
+        while let Some(next) = self.ready.front() {
+            bytes += next.item.size();
+            let full = self.appending.len() >= GROUP_ITEMS || bytes > GROUP_BYTES;
+            if full && !self.appending.is_empty() {
+                break;
+            }
+            self.appending.extend(self.ready.pop_front());
+        }
+        let items = self.appending.iter().map(|ready| ready.item.clone()).collect();
+        self.append = Some(Box::pin(append(Arc::clone(&self.store), items, Arc::clone(&self.storage))));
+    }
+
+    fn appended(&mut self, result: Result<(), AppendError>) -> Result<(), IntakeError> {
+        self.append = None;
+        match result {
+            Ok(()) => {
+                for ready in self.appending.drain(..) {
+                    if let Some(ticket) = ready.ticket {
+                        self.sequencer.stored(ticket);
+                    }
+                    ready.delivery.accept();
+                }
+                Ok(())
+            }
+            Err(AppendError::TooLarge { id, bytes, limit }) => {
+                self.refuse_one(&id, format!("the event has {bytes} bytes, the queue takes up to {limit}"));
+                Ok(())
+            }
+            Err(AppendError::Closed) => {
+                self.give_back("closed");
+                Err(IntakeError::QueueClosed)
+            }
+            // Storage failures are retried inside the append; only a full queue is left.
+            Err(AppendError::Full | AppendError::Storage { .. }) => {
+                self.give_back("queue-full");
+                Ok(())
+            }
+        }
+    }
+
+    /// Back-pressure: nothing that was admitted may pass what goes back, so all of it goes back.
+    fn give_back(&mut self, reason: &'static str) {
+        let now = Instant::now();
+        let all = self.appending.drain(..).chain(self.ready.drain(..));
+        let mut count = 0;
+        for ready in all {
+            if let Some(ticket) = ready.ticket {
+                self.sequencer.returned(ticket, now);
+            }
+            ready.delivery.retry();
+            count += 1;
+        }
+        metrics::counter!("fieldgate_iothub_returned_total", "reason" => reason).increment(count);
+        tracing::debug!(reason, count, "events went back to the broker");
+    }
+
+    /// One event of the group is too large for the queue: it becomes a dead letter, the others are appended again, in order.
+    fn refuse_one(&mut self, id: &str, detail: String) {
+        let group = std::mem::take(&mut self.appending);
+        let largest = group.iter().filter(|ready| ready.item.id == id).map(|ready| ready.item.size()).max();
+        let mut refused = None;
+        for ready in group.into_iter().rev() {
+            if refused.is_none() && ready.item.id == id && Some(ready.item.size()) == largest {
+                refused = Some(ready);
+            } else {
+                self.ready.push_front(ready);
+            }
+        }
+        if let Some(ready) = refused {
+            if let Some(ticket) = ready.ticket {
+                self.sequencer.skipped(ticket);
+            }
+            self.poison(ready.delivery, Reason::TooLarge, detail);
+        }
+    }
+
+    /// Accepted when the dead letter is with the broker, otherwise it comes again.
+    fn poison(&mut self, delivery: Delivery, reason: Reason, detail: String) {
+        if self.poison.len() >= DEAD_LETTERS_IN_FLIGHT {
+            return delivery.retry();
+        }
+        let letter = DeadLetter { reason, detail, topic: delivery.topic.clone(), original: delivery.body.clone() };
+        let dead_letters = self.dead_letters.clone();
+        self.poison.push(Box::pin(async move {
+            match dead_letters.publish(&letter).await {
+                Ok(()) => delivery.accept(),
+                Err(error) => {
+                    tracing::warn!(%error, topic = letter.topic, "a dead letter could not be published; the event stays with the broker");
+                    delivery.retry();
+                }
+            }
+        }));
+    }
+}
+
+/// Appends a group; waits out failures of the storage, for ever: the events are safe with the broker meanwhile.
+async fn append<S: Store>(store: Arc<S>, items: Vec<NewItem>, storage: Arc<HealthFlag>) -> Result<(), AppendError> {
+    let mut wait = STORAGE_WAIT.0;
+    let mut failed = false;
+    loop {
+        match store.append(items.clone()).await {
+            Ok(_) => {
+                if failed {
+                    storage.ready();
+                    tracing::info!("the queue's storage works again");
+                }
+                return Ok(());
+            }
+            Err(AppendError::Storage { reason, .. }) => {
+                if !failed {
+                    tracing::error!(reason, "the queue's storage failed; events stay with the broker until it works; free space on its disk or check the disk");
+                }
+                failed = true;
+                storage.not_ready(format!("the queue's storage failed: {reason}"));
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(STORAGE_WAIT.1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn running<T>(work: &mut Option<Work<T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

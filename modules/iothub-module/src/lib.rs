@@ -1,0 +1,29 @@
+//! Delivers what modules publish to Azure IoT Hub and brings commands back.
+//!
+//! ```text
+//! broker ─ deliveries ─► sequencer ─► queue ─► sender ─► hub        status ─► reported properties
+//!        ◄─ accepted ────────────────┘ (durable)  ◄─ PUBACK          desired ─► config topic, methods ─► invocation, C2D ─► commands topic
+//! ```
+//!
+//! The program is `main.rs`; everything else is here, so that tests reach it.
+
+pub mod app;
+pub mod cloud_message;
+pub mod configuration;
+pub mod credentials;
+pub mod dead_letter;
+pub mod desired;
+pub mod dispatch;
+pub mod figures;
+pub mod hash;
+pub mod hub;
+pub mod intake;
+pub mod message;
+pub mod methods;
+mod oversize;
+pub mod payload;
+pub mod publisher;
+pub mod reported;
+pub mod sender;
+pub mod sequencer;
+pub mod twin;

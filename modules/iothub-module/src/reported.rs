@@ -1,0 +1,106 @@
+//! The reported properties: the newest status of every module, in a form that a twin takes, and what of it the hub does not have yet.
+
+mod fit;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+/// Modules remembered; a status of one more is left out.
+pub const MODULES: usize = 64;
+
+#[derive(Debug)]
+struct Status {
+    /// None: the module's status was removed.
+    value: Option<Value>,
+    at: OffsetDateTime,
+}
+
+/// What should be reported, and what was.
+#[derive(Debug, Default)]
+pub struct Reported {
+    modules: BTreeMap<String, Status>,
+    /// What the hub has; none when that is not known.
+    hub: Option<Value>,
+}
+
+impl Reported {
+    /// A module's status as of `at`; an older one than the last is ignored. `None` removes it from the twin.
+    pub fn set(&mut self, module: &str, status: Option<Value>, at: OffsetDateTime) {
+        let name = fit::key(module);
+        if let Some(known) = self.modules.get_mut(&name) {
+            if known.at <= at {
+                *known = Status { value: status, at };
+            }
+        } else if self.modules.len() < MODULES {
+            self.modules.insert(name, Status { value: status, at });
+        }
+    }
+
+    /// After a new connection or a failed report it is not known what the hub has: everything is reported again.
+    pub fn forget_hub(&mut self) {
+        self.hub = None;
+    }
+
+    /// What the reported section should hold, within the twin's limits.
+    #[must_use]
+    pub fn wanted(&self) -> Value {
+        let modules: Map<String, Value> =
+            self.modules.iter().filter_map(|(name, status)| Some((name.clone(), status.value.clone()?))).collect();
+        fit::fit(json!({ "modules": modules }))
+    }
+
+    /// The merge patch that brings the hub to `wanted`; none when it is there.
+    #[must_use]
+    pub fn patch(&self, wanted: &Value) -> Option<Value> {
+        match &self.hub {
+            Some(hub) => difference(hub, wanted),
+            None => {
+                let mut whole = wanted.clone();
+                // Removals the hub may not have seen.
+                for (name, _) in self.modules.iter().filter(|(_, status)| status.value.is_none()) {
+                    whole["modules"][name] = Value::Null;
+                }
+                Some(whole)
+            }
+        }
+    }
+
+    /// The hub took the patch to `wanted`.
+    pub fn confirmed(&mut self, wanted: Value) {
+        self.hub = Some(wanted);
+    }
+}
+
+/// The merge patch (RFC 7386) from one value to the other; neither holds a null in an object.
+fn difference(from: &Value, to: &Value) -> Option<Value> {
+    if from == to {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (from, to) else {
+        return Some(to.clone());
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut patch = Map::new();
+    for name in names {
+        match (old.get(name), new.get(name)) {
+            (Some(_), None) => {
+                patch.insert(name.clone(), Value::Null);
+            }
+            (None, Some(value)) => {
+                patch.insert(name.clone(), value.clone());
+            }
+            (Some(before), Some(after)) => {
+                if let Some(change) = difference(before, after) {
+                    patch.insert(name.clone(), change);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests;

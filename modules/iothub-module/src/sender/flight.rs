@@ -1,0 +1,179 @@
+//! What is on the wire, and what is confirmed but still has its row.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use iothub_client::SendError;
+use metrics::{Counter, Histogram};
+use store_forward::{Queue, QueueError, Sequence, StoredItem};
+use tokio::time::Instant;
+
+use super::is_permanent;
+use crate::hub::Connection;
+
+/// One removal takes at most so many rows.
+const REMOVE_ITEMS: usize = 256;
+/// Wait after a failure of the queue's storage.
+const STORAGE_WAIT: Duration = Duration::from_secs(1);
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Sent = (StoredItem, Instant, Result<(), SendError>);
+
+/// What happened next.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    /// A PUBACK came.
+    Acknowledged,
+    /// Rows are gone.
+    Removed,
+    /// The message can never be sent.
+    TooLarge(StoredItem, SendError),
+    /// The connection is lost; the message is still unconfirmed.
+    Lost,
+    /// The queue was closed.
+    QueueClosed,
+}
+
+pub(super) struct Flight<C: Connection> {
+    queue: Queue,
+    on_the_wire: FuturesUnordered<Work<Sent>>,
+    unconfirmed: BTreeSet<Sequence>,
+    /// Rows that may go.
+    confirmed: BTreeSet<Sequence>,
+    removal: Option<Work<(Vec<Sequence>, Result<(), QueueError>)>>,
+    sent: Counter,
+    puback: Histogram,
+    connection: std::marker::PhantomData<fn(C)>,
+}
+
+impl<C: Connection> Flight<C> {
+    pub(super) fn new(queue: Queue) -> Self {
+        Self {
+            queue,
+            on_the_wire: FuturesUnordered::new(),
+            unconfirmed: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
+            removal: None,
+            sent: metrics::counter!("fieldgate_iothub_sent_total"),
+            puback: metrics::histogram!("fieldgate_iothub_puback_seconds"),
+            connection: std::marker::PhantomData,
+        }
+    }
+
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.unconfirmed.len()
+    }
+
+    pub(super) fn is_confirmed(&self, sequence: Sequence) -> bool {
+        self.confirmed.contains(&sequence)
+    }
+
+    pub(super) fn add(&mut self, item: StoredItem, confirmation: C::Confirmation) {
+        self.unconfirmed.insert(item.sequence);
+        let sent = Instant::now();
+        self.on_the_wire.push(Box::pin(async move { (item, sent, confirmation.await) }));
+    }
+
+    /// The next thing that happens; never, when nothing is on the wire and no removal runs. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Confirmed {
+        tokio::select! {
+            (item, since, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, since, result),
+            (sequences, result) = removal(&mut self.removal) => self.removed(sequences, result),
+        }
+    }
+
+    fn confirm(&mut self, item: StoredItem, since: Instant, result: Result<(), SendError>) -> Confirmed {
+        match result {
+            Ok(()) => {
+                self.unconfirmed.remove(&item.sequence);
+                self.confirmed.insert(item.sequence);
+                self.sent.increment(1);
+                self.puback.record(since.elapsed().as_secs_f64());
+                Confirmed::Acknowledged
+            }
+            Err(error) if is_permanent(&error) => {
+                self.unconfirmed.remove(&item.sequence);
+                Confirmed::TooLarge(item, error)
+            }
+            Err(_) => Confirmed::Lost,
+        }
+    }
+
+    fn removed(&mut self, sequences: Vec<Sequence>, result: Result<(), QueueError>) -> Confirmed {
+        self.removal = None;
+        match result {
+            Ok(()) => {
+                for sequence in sequences {
+                    self.confirmed.remove(&sequence);
+                }
+                Confirmed::Removed
+            }
+            Err(QueueError::Closed) => Confirmed::QueueClosed,
+            Err(error) => {
+                tracing::error!(%error, "rows cannot be removed from the queue; trying again");
+                self.removal = Some(remove(self.queue.clone(), sequences, STORAGE_WAIT));
+                Confirmed::Removed
+            }
+        }
+    }
+
+    /// Starts removing what is confirmed, unless a removal runs; groups form while it does.
+    pub(super) fn start_removal(&mut self) {
+        if self.removal.is_none() && !self.confirmed.is_empty() {
+            let sequences = self.confirmed.iter().take(REMOVE_ITEMS).copied().collect();
+            self.removal = Some(remove(self.queue.clone(), sequences, Duration::ZERO));
+        }
+    }
+
+    /// Waits until nothing is on the wire; what was lost stays unconfirmed.
+    pub(super) async fn drain(&mut self) {
+        while !self.on_the_wire.is_empty() {
+            self.next().await;
+        }
+    }
+
+    /// Waits until what is confirmed has no row any more.
+    pub(super) async fn flush(&mut self) {
+        loop {
+            self.start_removal();
+            if self.removal.is_none() || matches!(self.next().await, Confirmed::QueueClosed) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what is on the wire; gives the first message that was not confirmed.
+    pub(super) fn abandon(&mut self) -> Option<Sequence> {
+        self.on_the_wire.clear();
+        let first = self.unconfirmed.first().copied();
+        self.unconfirmed.clear();
+        first
+    }
+}
+
+fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Work<(Vec<Sequence>, Result<(), QueueError>)> {
+    Box::pin(async move {
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
+        let result = queue.remove(sequences.clone()).await;
+        (sequences, result)
+    })
+}
+
+async fn confirmation(on_the_wire: &mut FuturesUnordered<Work<Sent>>) -> Sent {
+    match on_the_wire.next().await {
+        Some(sent) => sent,
+        None => std::future::pending().await,
+    }
+}
+
+async fn removal<T>(removal: &mut Option<Work<T>>) -> T {
+    match removal {
+        Some(removal) => removal.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,230 @@
+//! Events that wait to be published: bounded in bytes, the oldest dropped first and counted.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use measurement::Event;
+use module_runtime::OutgoingEvent;
+use tokio::sync::Notify;
+
+use crate::metrics::Metrics;
+
+/// Clones share one buffer. Pushing never waits.
+#[derive(Debug, Clone)]
+pub struct EventBuffer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes the publisher: something is there, or a batch is full.
+    wake: Notify,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Entry>,
+    /// Of the queue and of what is being published.
+    bytes: usize,
+    in_flight: usize,
+    limit: usize,
+    batch: usize,
+    next_order: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Counts up with every event: where it goes back to after a failure.
+    order: u64,
+    stream: u32,
+    event: OutgoingEvent,
+}
+
+/// What a waiting event costs besides its text.
+const OVERHEAD: usize = size_of::<Entry>() + 64;
+
+impl Entry {
+    fn size(&self) -> usize {
+        size_of_event(&self.event)
+    }
+}
+
+fn size_of_event(event: &OutgoingEvent) -> usize {
+    event.id.len() + event.body.len() + OVERHEAD
+}
+
+/// Events taken out to be published; they count as buffered until they are confirmed or dropped.
+#[derive(Debug)]
+pub struct Batch {
+    /// In the order in which they were made.
+    pub events: Vec<OutgoingEvent>,
+    places: Vec<(u64, u32)>,
+}
+
+impl Batch {
+    /// The streams the events are of.
+    fn streams(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(|(_, stream)| *stream)
+    }
+}
+
+impl EventBuffer {
+    /// Holds up to `limit` bytes.
+    pub fn new(limit: usize, batch: usize, metrics: Metrics) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            bytes: 0,
+            in_flight: 0,
+            limit,
+            batch,
+            next_order: 0,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                wake: Notify::new(),
+                metrics,
+            }),
+        }
+    }
+
+    /// Changes the bounds. What is too much then is dropped with the next event.
+    pub fn set_limits(&self, limit: usize, batch: usize) {
+        let mut state = self.state();
+        state.limit = limit;
+        state.batch = batch;
+    }
+
+    /// Appends an event of a stream; drops the oldest ones if it does not fit.
+    pub fn push(&self, stream: u32, event: Event) {
+        let event = OutgoingEvent {
+            id: event.id,
+            body: event.body,
+        };
+        let mut state = self.state();
+        let order = state.next_order;
+        state.next_order += 1;
+        state.bytes += size_of_event(&event);
+        state.queue.push_back(Entry {
+            order,
+            stream,
+            event,
+        });
+        let mut dropped = 0;
+        while state.bytes > state.limit {
+            // What is being published cannot be taken back: then the new event itself is the oldest that waits.
+            let Some(oldest) = state.queue.pop_front() else {
+                break;
+            };
+            state.bytes -= oldest.size();
+            dropped += 1;
+        }
+        let waiting = state.queue.len();
+        let wake = waiting == 1 || waiting == state.batch + 1;
+        self.report(&state);
+        drop(state);
+        if dropped > 0 {
+            self.shared.metrics.dropped_full.increment(dropped);
+        }
+        if wake {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Takes up to a batch out. Events of one stream share a call, or calls at the same time (`busy`), only while there
+    /// is more than a batch to catch up with: the broker may take in what comes together in any order.
+    pub fn take(&self, busy: &[Batch]) -> Option<Batch> {
+        let mut state = self.state();
+        let most = state.batch.max(1);
+        let mut batch = Batch {
+            events: Vec::new(),
+            places: Vec::new(),
+        };
+        if state.queue.len() > most {
+            for entry in state.queue.drain(..most) {
+                batch.places.push((entry.order, entry.stream));
+                batch.events.push(entry.event);
+            }
+        } else {
+            let mut streams: HashSet<u32> = busy.iter().flat_map(Batch::streams).collect();
+            let mut later = VecDeque::new();
+            for entry in state.queue.drain(..) {
+                if streams.insert(entry.stream) {
+                    batch.places.push((entry.order, entry.stream));
+                    batch.events.push(entry.event);
+                } else {
+                    later.push_back(entry);
+                }
+            }
+            state.queue = later;
+        }
+        state.in_flight += batch.events.len();
+        (!batch.events.is_empty()).then_some(batch)
+    }
+
+    /// Gives a batch back: what is in `failed` (ascending positions) waits again in its old place, the rest is done.
+    /// Returns how many are done.
+    pub fn settle(&self, batch: Batch, failed: &[usize]) -> usize {
+        let mut state = self.state();
+        let count = batch.events.len();
+        state.in_flight -= count;
+        let mut failed = failed.iter().copied().peekable();
+        let mut done = 0;
+        for (position, (event, (order, stream))) in
+            batch.events.into_iter().zip(batch.places).enumerate()
+        {
+            if failed.next_if_eq(&position).is_some() {
+                let place = state.queue.partition_point(|entry| entry.order < order);
+                let entry = Entry {
+                    order,
+                    stream,
+                    event,
+                };
+                state.queue.insert(place, entry);
+            } else {
+                state.bytes -= size_of_event(&event);
+                done += 1;
+            }
+        }
+        self.report(&state);
+        done
+    }
+
+    /// Events that wait and events that are being published.
+    pub fn len(&self) -> usize {
+        let state = self.state();
+        state.queue.len() + state.in_flight
+    }
+
+    /// Nothing waits and nothing is being published.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Events that wait.
+    pub fn waiting(&self) -> usize {
+        self.state().queue.len()
+    }
+
+    /// Returns after an event came in while there was none, or when there came to be more than a batch.
+    pub async fn woken(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    fn report(&self, state: &State) {
+        let metrics = &self.shared.metrics;
+        metrics.buffer_bytes.set(state.bytes as f64);
+        metrics
+            .buffer_events
+            .set((state.queue.len() + state.in_flight) as f64);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,1 @@
+"""Modbus servers that are not ours, and the values they hold."""

@@ -1,0 +1,69 @@
+"""The IoT Hub emulator as a process, and its control interface."""
+
+import json
+import urllib.error
+import urllib.request
+
+
+class ControlError(Exception):
+    """The control interface answered with an error status."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
+
+
+class Emulator:
+    """What a test does to the hub: identities, twins, methods, messages, faults."""
+
+    def __init__(self, endpoints):
+        self.host_name = endpoints["host_name"]
+        self.mqtt_port = endpoints["mqtt_port"]
+        self.ca_file = endpoints["ca_file"]
+        self.base = f"http://127.0.0.1:{endpoints['control_port']}"
+
+    def request(self, method, path, body=None, timeout=40):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data=data, method=method)
+        request.add_header("content-type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            raise ControlError(error.code, error.read().decode()) from None
+
+    def json(self, method, path, body=None):
+        text = self.request(method, path, body)
+        return json.loads(text) if text else None
+
+    @staticmethod
+    def path_of(device, module=None):
+        return f"/devices/{device}" + (f"/modules/{module}" if module else "")
+
+    def create(self, device, module=None):
+        return self.json("PUT", self.path_of(device, module), {})
+
+    def messages(self, after=0, device=None, limit=100_000):
+        path = f"/messages?after={after}&limit={limit}" + (f"&device={device}" if device else "")
+        return [json.loads(line) for line in self.request("GET", path).splitlines() if line]
+
+    def twin(self, device, module=None):
+        return self.json("GET", self.path_of(device, module) + "/twin")
+
+    def desire(self, device, desired, module=None):
+        return self.json("PATCH", self.path_of(device, module) + "/twin", {"desired": desired})
+
+    def call(self, device, method, payload, module=None, seconds=20):
+        body = {"methodName": method, "payload": payload, "responseTimeoutInSeconds": seconds, "connectTimeoutInSeconds": 5}
+        return self.json("POST", self.path_of(device, module) + "/methods", body)
+
+    def send(self, device, message_id, body, properties=None):
+        message = {"messageId": message_id, "body": body, "properties": properties or {}}
+        return self.json("POST", self.path_of(device) + "/messages/devicebound", message)
+
+    def pending(self, device):
+        return self.json("GET", self.path_of(device) + "/messages/devicebound")
+
+    def fault(self, kind, **detail):
+        return self.json("POST", "/faults", {"kind": kind, **detail})

@@ -1,0 +1,91 @@
+//! The ledger: the ids of all events that the broker accepted, read from a durable consumer of the demo's own.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::consumer::PullConsumer;
+use futures_util::StreamExt;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::SharedChecker;
+use crate::system::TOPIC_DEAD_LETTER;
+
+const BATCH: usize = 500;
+/// How long one fetch waits for a full batch.
+const FETCH: Duration = Duration::from_millis(500);
+/// Pause after a fetch that failed: the broker is down.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The task that reads the ledger; it outlives restarts of the broker.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    consumer: PullConsumer,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Ledger {
+    pub(crate) fn start(consumer: PullConsumer, checker: SharedChecker) -> Self {
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let reader = consumer.clone();
+        let task = tokio::spawn(async move {
+            while !token.is_cancelled() {
+                if read(&reader, &checker).await.is_err() {
+                    let _ = timeout(PAUSE, token.cancelled()).await;
+                }
+            }
+        });
+        Self { consumer, stop, task }
+    }
+
+    /// Returns when everything the broker holds has been read.
+    pub(crate) async fn drained(&self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        let mut consumer = self.consumer.clone();
+        loop {
+            let left = match timeout(Duration::from_secs(2), consumer.info()).await {
+                Ok(Ok(info)) => info.num_pending + info.num_ack_pending as u64,
+                Ok(Err(_)) | Err(_) => u64::MAX,
+            };
+            if left == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the ledger could not be read to its end within {} s", within.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
+    let fetch = consumer.fetch().max_messages(BATCH).expires(FETCH).messages();
+    let mut messages = timeout(FETCH * 4, fetch).await.context("the broker does not answer")??;
+    loop {
+        let message = match timeout(FETCH * 4, messages.next()).await.context("the broker does not answer")? {
+            None => return Ok(()),
+            Some(message) => message.map_err(|error| anyhow::anyhow!("{error}"))?,
+        };
+        let id = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(NATS_MESSAGE_ID))
+            .map_or("", |id| id.as_str());
+        if message.subject.as_str() == TOPIC_DEAD_LETTER {
+            checker.lock().dead_letter(id);
+        } else {
+            checker.lock().accepted(id);
+        }
+        // After it is noted: an acknowledgement that is lost brings it again, which changes nothing.
+        message.ack().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    }
+}

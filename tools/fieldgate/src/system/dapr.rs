@@ -1,0 +1,204 @@
+//! Dapr: components and configuration for each sidecar, and the command line that starts it.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::binaries::Binaries;
+use super::broker::{ACK_WAIT, Broker, Credentials, MAX_ACK_PENDING, STREAM, SUBSCRIPTIONS};
+use super::directory::RunDirectory;
+use super::ports::ModulePorts;
+use super::processes::ProcessSpec;
+use crate::duration::render;
+
+pub(crate) const READER_APP: &str = "modbus-reader";
+pub(crate) const HUB_APP: &str = "iothub-module";
+const CONFIGURATION: &str = "dapr/configuration.yaml";
+const SECRETS: &str = "secrets.json";
+
+/// Writes the secrets, the Dapr configuration and a resources folder for each application.
+pub(crate) fn write_resources(
+    directory: &RunDirectory,
+    broker: &Broker,
+    connection_string: &str,
+) -> Result<()> {
+    let secrets = json!({
+        "iothub": {"connection-string": connection_string},
+        "broker": {
+            READER_APP: broker.url(&broker.reader),
+            HUB_APP: broker.url(&broker.hub),
+        },
+    });
+    directory.write(SECRETS, &serde_json::to_string_pretty(&secrets)?)?;
+    directory.write(CONFIGURATION, &configuration(&directory.join("names.db"))?)?;
+    for (app, credentials) in [(READER_APP, &broker.reader), (HUB_APP, &broker.hub)] {
+        for component in components(app, credentials, &directory.join(SECRETS)) {
+            let name = component["metadata"]["name"].as_str().unwrap_or_default();
+            directory.write(
+                &format!("dapr/{app}/{name}.yaml"),
+                &serde_yaml_ng::to_string(&component)?,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn configuration(names: &Path) -> Result<String> {
+    let document = json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Configuration",
+        "metadata": {"name": "fieldgate"},
+        "spec": {
+            // mdns needs an interface with multicast; a shared file works on loopback alone.
+            "nameResolution": {"component": "sqlite", "version": "v1", "configuration": {
+                "connectionString": names.display().to_string(),
+                // Its clean-up deletes the entries that are fresh (1.18.3), upon which the sidecar ends: off.
+                "cleanupInterval": "0",
+            }},
+            "tracing": {"samplingRate": "0"},
+            "metrics": {"enabled": false},
+            "mtls": {"enabled": false},
+        },
+    });
+    Ok(serde_yaml_ng::to_string(&document)?)
+}
+
+/// The components of one application. A JetStream component holds one durable consumer's name, so each subscription
+/// has a component of its own, beside `pubsub` for publishing.
+fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> Vec<Value> {
+    let jetstream = |name: &str, more: &[(&str, String)]| {
+        let mut metadata = vec![
+            json!({"name": "natsURL", "secretKeyRef": {"name": "broker", "key": credentials.user}}),
+            json!({"name": "name", "value": format!("{app} {name}")}),
+            json!({"name": "streamName", "value": STREAM}),
+        ];
+        metadata.extend(more.iter().map(|(name, value)| json!({"name": name, "value": value})));
+        component(name, "pubsub.jetstream", metadata, app)
+    };
+    let mut components = vec![
+        component(
+            "secrets",
+            "secretstores.local.file",
+            vec![
+                json!({"name": "secretsFile", "value": secrets}),
+                json!({"name": "multiValued", "value": "true"}),
+            ],
+            app,
+        ),
+        jetstream("pubsub", &[]),
+    ];
+    if app == HUB_APP {
+        components.extend(SUBSCRIPTIONS.iter().map(|subscription| {
+            jetstream(
+                subscription.component,
+                &[
+                    ("durableName", subscription.durable.to_owned()),
+                    ("deliverPolicy", "all".to_owned()),
+                    ("ackPolicy", "explicit".to_owned()),
+                    ("ackWait", render(ACK_WAIT)),
+                    ("maxAckPending", MAX_ACK_PENDING.to_string()),
+                    ("concurrency", "parallel".to_owned()),
+                ],
+            )
+        }));
+    }
+    components
+}
+
+fn component(name: &str, kind: &str, metadata: Vec<Value>, app: &str) -> Value {
+    let mut component = json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": name},
+        "spec": {"type": kind, "version": "v1", "metadata": metadata},
+        "scopes": [app],
+    });
+    if kind.starts_with("pubsub.") {
+        component["auth"] = json!({"secretStore": "secrets"});
+    }
+    component
+}
+
+/// How the sidecar of `app` is started.
+pub(crate) fn sidecar(
+    name: &'static str,
+    app: &str,
+    ports: &ModulePorts,
+    binaries: &Binaries,
+    directory: &RunDirectory,
+) -> ProcessSpec {
+    let (program, part) = &binaries.daprd;
+    let mut arguments: Vec<OsString> = part.iter().cloned().collect();
+    let mut flag = |flag: &str, value: OsString| {
+        arguments.push(format!("--{flag}").into());
+        arguments.push(value);
+    };
+    flag("app-id", app.into());
+    flag("app-port", ports.app.to_string().into());
+    flag("app-protocol", "http".into());
+    flag("dapr-http-port", ports.dapr_http.to_string().into());
+    flag("dapr-grpc-port", ports.dapr_grpc.to_string().into());
+    flag("dapr-internal-grpc-port", ports.dapr_internal.to_string().into());
+    flag("dapr-internal-grpc-listen-address", "127.0.0.1".into());
+    flag("dapr-listen-addresses", "127.0.0.1".into());
+    flag("resources-path", directory.join(&format!("dapr/{app}")).into());
+    flag("config", directory.join(CONFIGURATION).into());
+    flag("dapr-graceful-shutdown-seconds", "1".into());
+    arguments.extend(["--enable-metrics=false".into(), "--log-as-json".into()]);
+    ProcessSpec {
+        name,
+        program: program.clone(),
+        arguments,
+        environment: vec![
+            // What the other sidecar is told to call.
+            ("DAPR_HOST_IP", "127.0.0.1".into()),
+            ("NAMESPACE", "default".into()),
+            ("NO_PROXY", "127.0.0.1,localhost".into()),
+            ("GOMEMLIMIT", "64MiB".into()),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subscription_has_a_component_that_equals_its_consumer() {
+        let broker = Broker::new(4222);
+        let hub = components(HUB_APP, &broker.hub, Path::new("/run/x/secrets.json"));
+        for subscription in &SUBSCRIPTIONS {
+            let component = hub
+                .iter()
+                .find(|component| component["metadata"]["name"] == subscription.component)
+                .unwrap();
+            let value = |name: &str| {
+                component["spec"]["metadata"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|entry| entry["name"] == name)
+                    .unwrap()["value"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            };
+            assert_eq!(value("durableName"), subscription.durable);
+            assert_eq!(value("ackWait"), "5000ms");
+            assert_eq!(value("maxAckPending"), "1000");
+            assert_eq!(component["scopes"], json!([HUB_APP]));
+        }
+        let reader = components(READER_APP, &broker.reader, Path::new("/run/x/secrets.json"));
+        assert_eq!(reader.len(), 2);
+    }
+
+    #[test]
+    fn no_password_stands_in_a_component() {
+        let broker = Broker::new(4222);
+        for component in components(HUB_APP, &broker.hub, Path::new("/run/x/secrets.json")) {
+            assert!(!component.to_string().contains(&broker.hub.password));
+        }
+    }
+}
