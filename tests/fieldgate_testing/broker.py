@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import deque
 
 import nats
 from nats.js.api import StreamConfig
@@ -69,24 +70,24 @@ class Broker:
         with self.arrival:
             return [event for event in self.events[mark:] if event.topic == topic and where(event)]
 
-    def wait_for(self, topic, where, what, mark=0, timeout=20, explain=lambda: ""):
-        """The first event after the mark that fits."""
+    def wait_for(self, topic, where, what, mark=0, timeout=20, explain=lambda: "", near=lambda event: True):
+        """The first event after the mark that fits. Of those that are `near` the last ones are shown if none does."""
         deadline = time.monotonic() + timeout
         seen = mark
-        last = None
+        last = deque(maxlen=3)
         with self.arrival:
             while True:
                 for event in self.events[seen:]:
-                    if event.topic == topic:
-                        last = event
+                    if event.topic == topic and near(event):
+                        last.append(event.raw.decode()[:1500])
                         if where(event):
                             return event
                 seen = len(self.events)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self.arrival.wait(left):
                     break
-        shown = json.dumps(last)[:2000] if last else "none"
-        raise AssertionError(f"waited {timeout} s for {what}; last event on {topic}: {shown}\n{explain()}")
+        shown = "\n".join(last) or "none"
+        raise AssertionError(f"waited {timeout} s for {what}; the last events on {topic}:\n{shown}\n{explain()}")
 
     def stop(self):
         try:

@@ -44,9 +44,16 @@ class Emulator:
     def create(self, device, module=None):
         return self.json("PUT", self.path_of(device, module), {})
 
-    def messages(self, after=0, device=None, limit=100_000):
-        path = f"/messages?after={after}&limit={limit}" + (f"&device={device}" if device else "")
-        return [json.loads(line) for line in self.request("GET", path).splitlines() if line]
+    def messages(self, after=0, device=None):
+        """Everything that arrived behind that index; a page that is not full is not the last one, an empty one is."""
+        found = []
+        while True:
+            path = f"/messages?after={after}&limit=10000" + (f"&device={device}" if device else "")
+            page = [json.loads(line) for line in self.request("GET", path).splitlines() if line]
+            if not page:
+                return found
+            found += page
+            after = page[-1]["index"]
 
     def twin(self, device, module=None):
         return self.json("GET", self.path_of(device, module) + "/twin")

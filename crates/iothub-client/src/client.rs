@@ -59,19 +59,31 @@ impl Client {
         let shared = Arc::new(Shared {
             options,
             tls,
-            state: watch::Sender::new(ConnectionState::Connecting { attempt: 0, last_error: None }),
+            state: watch::Sender::new(ConnectionState::Connecting {
+                attempt: 0,
+                last_error: None,
+            }),
             session: watch::Sender::new(Slot::Waiting),
             stop: stop.clone(),
         });
         let (outbox, events) = Outbox::new();
         tokio::spawn(supervisor::run(shared.clone(), outbox));
-        Ok((Self { shared, _guard: Arc::new(stop.drop_guard()) }, events))
+        Ok((
+            Self {
+                shared,
+                _guard: Arc::new(stop.drop_guard()),
+            },
+            events,
+        ))
     }
 
     /// The live session; waits until connected. Cancel safe.
     pub async fn session(&self) -> Result<Session, Stopped> {
         let mut slot = self.shared.session.subscribe();
-        let slot = slot.wait_for(|slot| !matches!(slot, Slot::Waiting)).await.map_err(|_| Stopped)?;
+        let slot = slot
+            .wait_for(|slot| !matches!(slot, Slot::Waiting))
+            .await
+            .map_err(|_| Stopped)?;
         match &*slot {
             Slot::Live(session) => Ok(session.clone()),
             Slot::Waiting | Slot::Stopped => Err(Stopped),
@@ -100,7 +112,13 @@ impl Client {
         let mut state = self.state();
         let stopped = state.wait_for(|state| *state == ConnectionState::Stopped);
         // The task ends by its own deadlines; this one only keeps a defect there from becoming a hang here.
-        if timeout(self.options().drain_timeout + Duration::from_secs(10), stopped).await.is_err() {
+        if timeout(
+            self.options().drain_timeout + Duration::from_secs(10),
+            stopped,
+        )
+        .await
+        .is_err()
+        {
             tracing::error!("the IoT Hub client did not stop in time");
         }
     }

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, ManualAck, Outgoing, Packet, PublishOptions, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, ManualAck, Outgoing, Packet, PublishOptions,
+    SubscribeReasonCode,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
@@ -31,7 +34,10 @@ pub(crate) enum Control {
     Publish { topic: String, payload: Bytes },
     /// PUBACK of a cloud-to-device message.
     Ack(ManualAck),
-    Twin { question: TwinQuestion, answer: oneshot::Sender<TwinAnswer> },
+    Twin {
+        question: TwinQuestion,
+        answer: oneshot::Sender<TwinAnswer>,
+    },
 }
 
 /// How a connection ended. `held_for` is absent where CONNECT did not succeed.
@@ -53,18 +59,32 @@ pub(crate) async fn run(shared: &Shared, outbox: &mut Outbox, generation: u64) -
     let (client, mut event_loop) = match transport::connection(shared) {
         Ok(pair) => pair,
         Err(error) => {
-            let reason = DisconnectReason::Lost { host: shared.options.host.clone(), detail: error.to_string() };
-            return Ended { reason, held_for: None };
+            let reason = DisconnectReason::Lost {
+                host: shared.options.host.clone(),
+                detail: error.to_string(),
+            };
+            return Ended {
+                reason,
+                held_for: None,
+            };
         }
     };
     if let Err(reason) = connect(shared, outbox, &mut event_loop).await {
-        return Ended { reason, held_for: None };
+        return Ended {
+            reason,
+            held_for: None,
+        };
     }
     let since = Instant::now();
     let (session, end) = Session::new(generation, &shared.options.identity, shared.options.window);
     let mut connection = Connection::new(shared, outbox, client, &session, end, signed);
-    connection.outbox.push_change(HubEvent::Connected { generation });
-    shared.state.send_replace(ConnectionState::Connected { generation, since: SystemTime::now() });
+    connection
+        .outbox
+        .push_change(HubEvent::Connected { generation });
+    shared.state.send_replace(ConnectionState::Connected {
+        generation,
+        since: SystemTime::now(),
+    });
     shared.session.send_replace(Slot::Live(session));
     tracing::info!(identity = %shared.options.identity, generation, "connected to IoT Hub {}", shared.options.hub_name);
 
@@ -79,10 +99,17 @@ pub(crate) async fn run(shared: &Shared, outbox: &mut Outbox, generation: u64) -
     // First the library, so that nothing more can be written; then everything that waits fails.
     drop(event_loop);
     connection.end().await;
-    Ended { reason, held_for: Some(since.elapsed()) }
+    Ended {
+        reason,
+        held_for: Some(since.elapsed()),
+    }
 }
 
-async fn connect(shared: &Shared, outbox: &mut Outbox, event_loop: &mut EventLoop) -> Result<(), DisconnectReason> {
+async fn connect(
+    shared: &Shared,
+    outbox: &mut Outbox,
+    event_loop: &mut EventLoop,
+) -> Result<(), DisconnectReason> {
     let options = &shared.options;
     let attempt = async {
         tokio::select! {
@@ -124,11 +151,20 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(shared: &'a Shared, outbox: &'a mut Outbox, client: AsyncClient, session: &Session, end: SessionEnd, signed: Instant) -> Self {
+    fn new(
+        shared: &'a Shared,
+        outbox: &'a mut Outbox,
+        client: AsyncClient,
+        session: &Session,
+        end: SessionEnd,
+        signed: Instant,
+    ) -> Self {
         let options = &shared.options;
         let now = Instant::now();
         // Somewhere from 80 to 85 % of the token's life, so that a fleet does not renew in step.
-        let renew_after = options.sas_lifetime.mul_f64(0.80 + 0.05 * rand::random::<f64>());
+        let renew_after = options
+            .sas_lifetime
+            .mul_f64(0.80 + 0.05 * rand::random::<f64>());
         Self {
             shared,
             outbox,
@@ -219,7 +255,9 @@ impl<'a> Connection<'a> {
 
     fn handle(&mut self, event: Event) -> Result<(), DisconnectReason> {
         match event {
-            Event::Outgoing(Outgoing::Publish(id)) if id != 0 => self.in_flight.write(id, Instant::now()),
+            Event::Outgoing(Outgoing::Publish(id)) if id != 0 => {
+                self.in_flight.write(id, Instant::now())
+            }
             Event::Incoming(Packet::PubAck(ack)) => {
                 self.in_flight.acknowledge(ack.pkid, Instant::now());
             }
@@ -242,7 +280,9 @@ impl<'a> Connection<'a> {
     fn send(&mut self, batch: &mut Vec<session::Outgoing>) -> Result<(), DisconnectReason> {
         let now = Instant::now();
         for message in batch.drain(..) {
-            self.client.try_publish(message.topic, message.body, PublishOptions::at_least_once()).map_err(|error| self.refused_request(&error))?;
+            self.client
+                .try_publish(message.topic, message.body, PublishOptions::at_least_once())
+                .map_err(|error| self.refused_request(&error))?;
             self.in_flight.accept(message.ticket, now);
         }
         Ok(())
@@ -258,11 +298,16 @@ impl<'a> Connection<'a> {
 
     /// QoS 0: the request has a timeout of its own, and a PUBACK would say nothing about the answer.
     fn publish_once(&self, topic: String, payload: Bytes) -> Result<(), DisconnectReason> {
-        self.client.try_publish(topic, payload, PublishOptions::at_most_once()).map_err(|error| self.refused_request(&error))
+        self.client
+            .try_publish(topic, payload, PublishOptions::at_most_once())
+            .map_err(|error| self.refused_request(&error))
     }
 
     fn refused_request(&self, error: &rumqttc::ClientError) -> DisconnectReason {
-        DisconnectReason::Lost { host: self.shared.options.host.clone(), detail: format!("the MQTT library took no request: {error}") }
+        DisconnectReason::Lost {
+            host: self.shared.options.host.clone(),
+            detail: format!("the MQTT library took no request: {error}"),
+        }
     }
 
     fn broken(&self, error: &ConnectionError) -> DisconnectReason {
@@ -282,7 +327,10 @@ impl<'a> Connection<'a> {
         let puback = self.in_flight.deadline(self.shared.options.puback_timeout);
         let puback = puback.map(|at| at.max(self.excused_until));
         let subscribe = (self.subscribing > 0).then_some(self.subscribe_by);
-        for at in [puback, subscribe, self.desired.deadline()].into_iter().flatten() {
+        for at in [puback, subscribe, self.desired.deadline()]
+            .into_iter()
+            .flatten()
+        {
             next = next.min(at);
         }
         next
@@ -291,14 +339,29 @@ impl<'a> Connection<'a> {
     fn check_deadlines(&mut self) -> Result<(), DisconnectReason> {
         let now = Instant::now();
         let options = &self.shared.options;
-        let late = || DisconnectReason::AckTimeout { host: options.host.clone(), after: options.puback_timeout };
+        let late = || DisconnectReason::AckTimeout {
+            host: options.host.clone(),
+            after: options.puback_timeout,
+        };
         if let Some((reason, until)) = &self.closing {
-            return if now >= *until { Err(reason.clone()) } else { Ok(()) };
+            return if now >= *until {
+                Err(reason.clone())
+            } else {
+                Ok(())
+            };
         }
-        if self.in_flight.is_overdue(options.puback_timeout, now) || (self.subscribing > 0 && now >= self.subscribe_by) {
+        if self.in_flight.is_overdue(options.puback_timeout, now)
+            || (self.subscribing > 0 && now >= self.subscribe_by)
+        {
             return Err(late());
         }
-        self.excused_until = now + options.puback_timeout / 4;
+        if self
+            .in_flight
+            .deadline(options.puback_timeout)
+            .is_some_and(|at| at <= now)
+        {
+            self.excused_until = now + options.puback_timeout / 4;
+        }
         if now >= self.renew_at {
             self.close(DisconnectReason::Renewal);
             return Ok(());
@@ -324,7 +387,8 @@ impl<'a> Connection<'a> {
     /// The reason of a planned end once nothing is in flight any more.
     fn drained(&self) -> Option<DisconnectReason> {
         let (reason, _) = self.closing.as_ref()?;
-        let empty = !self.publishes_open && self.in_flight.is_empty() && self.end.control.is_empty();
+        let empty =
+            !self.publishes_open && self.in_flight.is_empty() && self.end.control.is_empty();
         empty.then(|| reason.clone())
     }
 
@@ -337,7 +401,10 @@ impl<'a> Connection<'a> {
             self.client.try_disconnect_now()
         };
         if asked.is_ok() {
-            let _ = timeout(DISCONNECT_TIMEOUT, async { while event_loop.poll().await.is_ok() {} }).await;
+            let _ = timeout(DISCONNECT_TIMEOUT, async {
+                while event_loop.poll().await.is_ok() {}
+            })
+            .await;
         }
     }
 

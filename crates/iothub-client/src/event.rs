@@ -15,11 +15,19 @@ use crate::state::DisconnectReason;
 /// cloud-to-device messages with the hub and reads the desired section again later.
 #[derive(Debug)]
 pub enum HubEvent {
-    Connected { generation: u64 },
-    Disconnected { reason: DisconnectReason },
+    Connected {
+        generation: u64,
+    },
+    Disconnected {
+        reason: DisconnectReason,
+    },
     /// Desired properties. `complete` says that `patch` is the whole section (after each connect, and after a notification was missed);
     /// otherwise it is a JSON merge patch to version `version - 1`. `patch` holds no `$version`.
-    Desired { version: u64, patch: Value, complete: bool },
+    Desired {
+        version: u64,
+        patch: Value,
+        complete: bool,
+    },
     Method(MethodCall),
     CloudMessage(CloudMessage),
 }
@@ -52,7 +60,9 @@ pub struct CloudMessage {
 /// Why an answer did not go out.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    #[error("the connection that brought the request is gone; the hub takes no answer for it any more")]
+    #[error(
+        "the connection that brought the request is gone; the hub takes no answer for it any more"
+    )]
     ConnectionChanged,
     #[error("too many answers wait to be sent")]
     Busy,
@@ -63,15 +73,26 @@ pub enum AnswerError {
 impl MethodCall {
     /// Answers with a status of the caller's vocabulary (200, 404, …) and a JSON payload of at most 128 KiB. Returns at once.
     pub fn respond(self, status: i32, payload: &Value) -> Result<(), AnswerError> {
-        let payload = serde_json::to_vec(payload).map_err(|error| AnswerError::Invalid(error.to_string()))?;
+        let payload =
+            serde_json::to_vec(payload).map_err(|error| AnswerError::Invalid(error.to_string()))?;
         check_payload(&payload).map_err(|error| AnswerError::Invalid(error.to_string()))?;
         let topic = self.request.response_topic(status);
-        send(&self.control, Control::Publish { topic, payload: payload.into() })
+        send(
+            &self.control,
+            Control::Publish {
+                topic,
+                payload: payload.into(),
+            },
+        )
     }
 }
 
 impl CloudMessage {
-    pub(crate) fn new(message: Message, ack: Option<ManualAck>, control: mpsc::Sender<Control>) -> Self {
+    pub(crate) fn new(
+        message: Message,
+        ack: Option<ManualAck>,
+        control: mpsc::Sender<Control>,
+    ) -> Self {
         Self {
             message_id: message.id,
             correlation_id: message.correlation_id,

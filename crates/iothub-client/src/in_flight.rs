@@ -38,21 +38,31 @@ impl InFlight {
 
     /// The next accepted message went out as `id`.
     pub(crate) fn write(&mut self, id: u16, now: Instant) {
-        let Some((ticket, _)) = self.accepted.pop_front() else { return };
+        let Some((ticket, _)) = self.accepted.pop_front() else {
+            return;
+        };
         let slot = usize::from(id);
         if self.written.len() <= slot {
             self.written.resize_with(slot + 1, || None);
         }
         let turn = self.next_turn;
         self.next_turn += 1;
-        self.written[slot] = Some(Written { ticket, turn, since: now });
+        self.written[slot] = Some(Written {
+            ticket,
+            turn,
+            since: now,
+        });
         self.order.push_back((turn, id));
     }
 
     /// A PUBACK for `id` arrived. Whether a message waited for it.
     pub(crate) fn acknowledge(&mut self, id: u16, now: Instant) -> bool {
-        let Some(written) = self.written.get_mut(usize::from(id)).and_then(Option::take) else { return false };
-        let newest = self.last_acknowledged.map_or(written.turn, |(turn, _)| turn.max(written.turn));
+        let Some(written) = self.written.get_mut(usize::from(id)).and_then(Option::take) else {
+            return false;
+        };
+        let newest = self
+            .last_acknowledged
+            .map_or(written.turn, |(turn, _)| turn.max(written.turn));
         self.last_acknowledged = Some((newest, now));
         self.count -= 1;
         written.ticket.acknowledge();
@@ -77,7 +87,9 @@ impl InFlight {
     /// Whether a PUBACK is missing: the oldest message is over time, and either nothing at all was acknowledged for as long or a later one was
     /// acknowledged before it. A slow line with steady progress in order is not a missing PUBACK.
     pub(crate) fn is_overdue(&self, timeout: Duration, now: Instant) -> bool {
-        let Some((turn, since)) = self.oldest() else { return false };
+        let Some((turn, since)) = self.oldest() else {
+            return false;
+        };
         if now < since + timeout {
             return false;
         }
@@ -88,13 +100,124 @@ impl InFlight {
     }
 
     fn oldest(&self) -> Option<(Option<u64>, Instant)> {
-        match self.order.front().and_then(|&(_, id)| self.written.get(usize::from(id))?.as_ref()) {
+        match self
+            .order
+            .front()
+            .and_then(|&(_, id)| self.written.get(usize::from(id))?.as_ref())
+        {
             Some(written) => Some((Some(written.turn), written.since)),
             None => self.accepted.front().map(|(_, since)| (None, *since)),
         }
     }
 
     fn is_waiting(&self, turn: u64, id: u16) -> bool {
-        self.written.get(usize::from(id)).and_then(Option::as_ref).is_some_and(|written| written.turn == turn)
+        self.written
+            .get(usize::from(id))
+            .and_then(Option::as_ref)
+            .is_some_and(|written| written.turn == turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+    use iothub_protocol::{HubIdentity, Message};
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    /// Messages `1..=count`, written with these numbers as packet ids at `start`.
+    async fn written(count: u16, start: Instant) -> InFlight {
+        let identity = HubIdentity::device_only("dev1").unwrap();
+        let (session, mut end) = Session::new(1, &identity, count);
+        let mut in_flight = InFlight::default();
+        for id in 1..=count {
+            drop(session.publish(Message::default()).await.unwrap());
+            in_flight.accept(end.publishes.recv().await.unwrap().ticket, start);
+            in_flight.write(id, start);
+        }
+        in_flight
+    }
+
+    #[tokio::test]
+    async fn silence_is_overdue() {
+        let start = Instant::now();
+        let mut in_flight = written(2, start).await;
+        assert_eq!(in_flight.deadline(TIMEOUT), Some(after(start, 30)));
+        assert!(!in_flight.is_overdue(TIMEOUT, after(start, 29)));
+        assert!(in_flight.is_overdue(TIMEOUT, after(start, 30)));
+        assert!(
+            in_flight.acknowledge(1, after(start, 31))
+                && in_flight.acknowledge(2, after(start, 31))
+        );
+        assert!(in_flight.is_empty() && in_flight.deadline(TIMEOUT).is_none());
+        assert!(!in_flight.is_overdue(TIMEOUT, after(start, 300)));
+    }
+
+    #[tokio::test]
+    async fn slow_progress_in_order_is_not_overdue() {
+        let start = Instant::now();
+        let mut in_flight = written(5, start).await;
+        for id in 1..=4 {
+            let now = after(start, 25 * u64::from(id));
+            assert!(
+                !in_flight.is_overdue(TIMEOUT, now),
+                "message {id} at {} s",
+                25 * id
+            );
+            in_flight.acknowledge(id, now);
+        }
+        assert!(
+            in_flight.is_overdue(TIMEOUT, after(start, 130)),
+            "then nothing came for 30 s"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_skipped_message_is_overdue_whatever_else_is_acknowledged() {
+        let start = Instant::now();
+        let mut in_flight = written(3, start).await;
+        in_flight.acknowledge(1, after(start, 1));
+        in_flight.acknowledge(3, after(start, 29));
+        assert!(
+            !in_flight.is_overdue(TIMEOUT, after(start, 29)),
+            "acknowledged late is not too late"
+        );
+        assert!(in_flight.is_overdue(TIMEOUT, after(start, 31)));
+    }
+
+    #[tokio::test]
+    async fn odd_packet_ids_are_ignored() {
+        let start = Instant::now();
+        let mut in_flight = written(1, start).await;
+        assert!(!in_flight.acknowledge(0, start) && !in_flight.acknowledge(9, start));
+        assert!(in_flight.acknowledge(1, start) && !in_flight.acknowledge(1, start));
+        in_flight.write(5, start);
+        assert!(in_flight.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_packet_id_may_be_used_again() {
+        let start = Instant::now();
+        let mut in_flight = written(2, start).await;
+        in_flight.acknowledge(2, start);
+        let identity = HubIdentity::device_only("dev1").unwrap();
+        let (session, mut end) = Session::new(1, &identity, 1);
+        let delivery = session.publish(Message::default()).await.unwrap();
+        in_flight.accept(end.publishes.recv().await.unwrap().ticket, start);
+        in_flight.write(2, after(start, 5));
+        in_flight.acknowledge(1, after(start, 6));
+        assert_eq!(
+            in_flight.deadline(TIMEOUT),
+            Some(after(start, 35)),
+            "the new use of id 2 counts, not the old one"
+        );
+        in_flight.acknowledge(2, after(start, 7));
+        assert_eq!(delivery.await, Ok(()));
+        assert!(in_flight.is_empty());
     }
 }

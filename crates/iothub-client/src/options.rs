@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use iothub_protocol::limits::KEEP_ALIVE;
-use iothub_protocol::{ConnectionString, ConnectionStringError, HubIdentity, RetryPolicy, SharedAccessKey};
+use iothub_protocol::{
+    ConnectionString, ConnectionStringError, HubIdentity, RetryPolicy, SharedAccessKey,
+};
 
 /// Settings of a [`crate::Client`]; start from [`ClientOptions::from_connection_string`] or [`ClientOptions::new`] and change fields.
 #[derive(Debug, Clone)]
@@ -53,8 +55,14 @@ pub enum Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{name} is {value}; allowed is {allowed}")]
-    Setting { name: &'static str, value: String, allowed: &'static str },
-    #[error("the CA file holds no certificate in PEM; give the root certificate of the hub's or gateway's server certificate")]
+    Setting {
+        name: &'static str,
+        value: String,
+        allowed: &'static str,
+    },
+    #[error(
+        "the CA file holds no certificate in PEM; give the root certificate of the hub's or gateway's server certificate"
+    )]
     NoCertificate,
     #[error("the CA certificate cannot be used: {0}")]
     Certificate(String),
@@ -99,17 +107,61 @@ impl ClientOptions {
         let second = Duration::from_secs(1);
         let tenth = Duration::from_millis(100);
         let checks = [
-            ("host", self.host.clone(), !self.host.is_empty(), "a host name"),
-            ("hub name", self.hub_name.clone(), !self.hub_name.is_empty(), "the hub's host name"),
-            ("window", self.window.to_string(), (1..=1000).contains(&self.window), "1 to 1000 messages"),
-            ("keep_alive", format!("{:?}", self.keep_alive), (second..=KEEP_ALIVE).contains(&self.keep_alive), "1 s to 1177 s"),
-            ("sas_lifetime", format!("{:?}", self.sas_lifetime), self.sas_lifetime >= second, "1 s or more"),
-            ("puback_timeout", format!("{:?}", self.puback_timeout), self.puback_timeout >= tenth, "100 ms or more"),
-            ("connect_timeout", format!("{:?}", self.connect_timeout), self.connect_timeout >= tenth, "100 ms or more"),
-            ("twin_timeout", format!("{:?}", self.twin_timeout), self.twin_timeout >= tenth, "100 ms or more"),
+            (
+                "host",
+                self.host.clone(),
+                !self.host.is_empty(),
+                "a host name",
+            ),
+            (
+                "hub name",
+                self.hub_name.clone(),
+                !self.hub_name.is_empty(),
+                "the hub's host name",
+            ),
+            (
+                "window",
+                self.window.to_string(),
+                (1..=1000).contains(&self.window),
+                "1 to 1000 messages",
+            ),
+            (
+                "keep_alive",
+                format!("{:?}", self.keep_alive),
+                (second..=KEEP_ALIVE).contains(&self.keep_alive),
+                "1 s to 1177 s",
+            ),
+            (
+                "sas_lifetime",
+                format!("{:?}", self.sas_lifetime),
+                self.sas_lifetime >= second,
+                "1 s or more",
+            ),
+            (
+                "puback_timeout",
+                format!("{:?}", self.puback_timeout),
+                self.puback_timeout >= tenth,
+                "100 ms or more",
+            ),
+            (
+                "connect_timeout",
+                format!("{:?}", self.connect_timeout),
+                self.connect_timeout >= tenth,
+                "100 ms or more",
+            ),
+            (
+                "twin_timeout",
+                format!("{:?}", self.twin_timeout),
+                self.twin_timeout >= tenth,
+                "100 ms or more",
+            ),
         ];
         match checks.into_iter().find(|(_, _, holds, _)| !holds) {
-            Some((name, value, _, allowed)) => Err(StartError::Setting { name, value, allowed }),
+            Some((name, value, _, allowed)) => Err(StartError::Setting {
+                name,
+                value,
+                allowed,
+            }),
             None => Ok(()),
         }
     }

@@ -19,7 +19,13 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new() -> (Self, mpsc::Receiver<HubEvent>) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
-        (Self { sender, backlog: VecDeque::new() }, receiver)
+        (
+            Self {
+                sender,
+                backlog: VecDeque::new(),
+            },
+            receiver,
+        )
     }
 
     /// Queues an event, or gives it back where the backlog is full or nobody listens.
@@ -43,12 +49,17 @@ impl Outbox {
     /// Queues a change of the connection. It always finds room: older ones in a full backlog have lost their meaning.
     pub(crate) fn push_change(&mut self, event: HubEvent) {
         if self.backlog.len() >= BACKLOG {
-            self.backlog.retain(|event| !matches!(event, HubEvent::Connected { .. } | HubEvent::Disconnected { .. }));
+            self.backlog.retain(|event| {
+                !matches!(
+                    event,
+                    HubEvent::Connected { .. } | HubEvent::Disconnected { .. }
+                )
+            });
         }
-        if let Err(event) = self.push(event) {
-            if !self.sender.is_closed() {
-                self.backlog.push_back(*event);
-            }
+        if let Err(event) = self.push(event)
+            && !self.sender.is_closed()
+        {
+            self.backlog.push_back(*event);
         }
     }
 

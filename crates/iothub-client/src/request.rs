@@ -65,8 +65,13 @@ impl Client {
                 Ok(Err(stopped)) => return Err(stopped.into()),
                 Ok(Ok(answer)) if matches!(answer.status, 200 | 204) => return Ok(answer),
                 Ok(Ok(answer)) => {
-                    let message = ErrorBody::parse(&answer.payload).message.unwrap_or_else(|| "no reason given".to_owned());
-                    let error = RequestError::Refused { status: answer.status, message };
+                    let message = ErrorBody::parse(&answer.payload)
+                        .message
+                        .unwrap_or_else(|| "no reason given".to_owned());
+                    let error = RequestError::Refused {
+                        status: answer.status,
+                        message,
+                    };
                     if !is_retryable(answer.status) {
                         return Err(error);
                     }
@@ -82,10 +87,14 @@ impl Client {
         loop {
             let session = self.session().await?;
             let (answer, receiver) = oneshot::channel();
-            if session.control(Control::Twin { question: question.clone(), answer }).await.is_ok() {
-                if let Ok(answer) = receiver.await {
-                    return Ok(answer);
-                }
+            let control = Control::Twin {
+                question: question.clone(),
+                answer,
+            };
+            if session.control(control).await.is_ok()
+                && let Ok(answer) = receiver.await
+            {
+                return Ok(answer);
             }
             session.ended().await;
         }

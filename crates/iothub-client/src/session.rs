@@ -95,8 +95,23 @@ impl Session {
         let (publishes, publishes_end) = mpsc::channel(places);
         let (control, control_end) = mpsc::channel(CONTROL);
         let topic_prefix = DeviceTopic::telemetry(identity, "").to_string();
-        let inner = Inner { generation, topic_prefix, window: window.clone(), publishes, control };
-        (Self { inner: Arc::new(inner) }, SessionEnd { publishes: publishes_end, control: control_end, window })
+        let inner = Inner {
+            generation,
+            topic_prefix,
+            window: window.clone(),
+            publishes,
+            control,
+        };
+        (
+            Self {
+                inner: Arc::new(inner),
+            },
+            SessionEnd {
+                publishes: publishes_end,
+                control: control_end,
+                window,
+            },
+        )
     }
 
     /// Counts connections from 1 since the client's start.
@@ -129,19 +144,42 @@ impl Session {
         // The MQTT library would end the connection over a packet that is too large.
         let size = topic.len() + message.body.len() + PACKET_HEADER;
         if size > PACKET_BYTES {
-            return Err(SendError::TooLarge { size, limit: PACKET_BYTES });
+            return Err(SendError::TooLarge {
+                size,
+                limit: PACKET_BYTES,
+            });
         }
-        let place = self.inner.window.clone().acquire_owned().await.map_err(|_| SendError::ConnectionLost)?;
+        let place = self
+            .inner
+            .window
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| SendError::ConnectionLost)?;
         let (acknowledged, receiver) = oneshot::channel();
-        let ticket = Ticket { acknowledged, _place: place };
-        let outgoing = Outgoing { topic, body: message.body, ticket };
+        let ticket = Ticket {
+            acknowledged,
+            _place: place,
+        };
+        let outgoing = Outgoing {
+            topic,
+            body: message.body,
+            ticket,
+        };
         // There is room (see `new`), so a refusal means that the connection ended.
-        self.inner.publishes.try_send(outgoing).map_err(|_| SendError::ConnectionLost)?;
+        self.inner
+            .publishes
+            .try_send(outgoing)
+            .map_err(|_| SendError::ConnectionLost)?;
         Ok(Delivery { receiver })
     }
 
     pub(crate) async fn control(&self, control: Control) -> Result<(), SendError> {
-        self.inner.control.send(control).await.map_err(|_| SendError::ConnectionLost)
+        self.inner
+            .control
+            .send(control)
+            .await
+            .map_err(|_| SendError::ConnectionLost)
     }
 
     pub(crate) fn control_sender(&self) -> mpsc::Sender<Control> {
@@ -182,6 +220,8 @@ impl Future for Delivery {
     type Output = Result<(), SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(context).map_err(|_| SendError::ConnectionLost)
+        Pin::new(&mut self.receiver)
+            .poll(context)
+            .map_err(|_| SendError::ConnectionLost)
     }
 }

@@ -6,11 +6,18 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionState {
     /// A connection is being made. `attempt` counts from 0 since the last connection that held.
-    Connecting { attempt: u32, last_error: Option<DisconnectReason> },
+    Connecting {
+        attempt: u32,
+        last_error: Option<DisconnectReason>,
+    },
     /// Connected; `generation` counts from 1 since the start.
     Connected { generation: u64, since: SystemTime },
     /// Waiting before the next attempt.
-    Disconnected { attempt: u32, reason: DisconnectReason, retry_in: Duration },
+    Disconnected {
+        attempt: u32,
+        reason: DisconnectReason,
+        retry_in: Duration,
+    },
     /// [`crate::Client::stop`] was called, or every handle dropped.
     Stopped,
 }
@@ -29,13 +36,25 @@ pub enum DisconnectReason {
     Renewal,
     #[error("the client was stopped")]
     Stopped,
-    #[error("{host} refused {identity}: wrong key, unknown or disabled identity, or the clock of this machine is wrong ({detail}); check the connection string and the registry")]
-    Refused { host: String, identity: String, detail: String },
-    #[error("the certificate of {host} is not for this name: {detail}; check the host name or the names in the server's certificate")]
+    #[error(
+        "{host} refused {identity}: wrong key, unknown or disabled identity, or the clock of this machine is wrong ({detail}); check the connection string and the registry"
+    )]
+    Refused {
+        host: String,
+        identity: String,
+        detail: String,
+    },
+    #[error(
+        "the certificate of {host} is not for this name: {detail}; check the host name or the names in the server's certificate"
+    )]
     WrongName { host: String, detail: String },
-    #[error("the certificate of {host} is signed by nobody trusted here: {detail}; give the right CA file")]
+    #[error(
+        "the certificate of {host} is signed by nobody trusted here: {detail}; give the right CA file"
+    )]
     Untrusted { host: String, detail: String },
-    #[error("the certificate of {host} is not valid at this machine's time: {detail}; check the clock")]
+    #[error(
+        "the certificate of {host} is not valid at this machine's time: {detail}; check the clock"
+    )]
     OutOfTime { host: String, detail: String },
     #[error("TLS with {host}: {detail}")]
     Tls { host: String, detail: String },

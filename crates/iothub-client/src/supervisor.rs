@@ -20,11 +20,17 @@ pub(crate) async fn run(shared: Arc<Shared>, mut outbox: Outbox) {
     let mut attempt = 0;
     let mut last_error = None;
     while !shared.stop.is_cancelled() {
-        shared.state.send_replace(ConnectionState::Connecting { attempt, last_error: last_error.clone() });
-        let Ended { reason, held_for } = Box::pin(connection::run(&shared, &mut outbox, generation + 1)).await;
+        shared.state.send_replace(ConnectionState::Connecting {
+            attempt,
+            last_error: last_error.clone(),
+        });
+        let Ended { reason, held_for } =
+            Box::pin(connection::run(&shared, &mut outbox, generation + 1)).await;
         if held_for.is_some() {
             generation += 1;
-            outbox.push_change(HubEvent::Disconnected { reason: reason.clone() });
+            outbox.push_change(HubEvent::Disconnected {
+                reason: reason.clone(),
+            });
         }
         if reason == DisconnectReason::Stopped {
             break;
@@ -37,11 +43,19 @@ pub(crate) async fn run(shared: Arc<Shared>, mut outbox: Outbox) {
         if held_for.is_some_and(|held| held >= STABLE) {
             attempt = 0;
         }
-        let cause = if reason.is_refusal() { Interruption::Refused } else { Interruption::Lost };
+        let cause = if reason.is_refusal() {
+            Interruption::Refused
+        } else {
+            Interruption::Lost
+        };
         let wait = shared.options.retry.delay(cause, attempt, rand::random());
         tracing::warn!(identity = %shared.options.identity, attempt, wait_seconds = wait.as_secs_f64(), "no connection to IoT Hub: {reason}");
         attempt = attempt.saturating_add(1);
-        shared.state.send_replace(ConnectionState::Disconnected { attempt, reason: reason.clone(), retry_in: wait });
+        shared.state.send_replace(ConnectionState::Disconnected {
+            attempt,
+            reason: reason.clone(),
+            retry_in: wait,
+        });
         last_error = Some(reason);
         outbox
             .during(async {

@@ -163,9 +163,13 @@ impl Username {
         if hub.is_empty() {
             return Err(shape());
         }
-        // What follows is a module only if it can be one: an unescaped agent string may hold a slash as well.
+        // What follows is a module only if it can be one. An unescaped agent string may hold a slash as well, and a module's id may begin
+        // with `?`: then a second one begins the query.
         let (module, query) = match rest.split_once('/') {
-            Some((module, query)) if !rest.starts_with('?') && !module.contains('&') => {
+            Some((module, query))
+                if !module.contains('&')
+                    && (!module.starts_with('?') || query.starts_with('?')) =>
+            {
                 (Some(module), query)
             }
             _ => (None, rest),

@@ -144,10 +144,10 @@ impl Message {
         if size > limit {
             return Err(MessageError::TooLarge { size, limit });
         }
-        if let Some(id) = &self.id {
-            if id.len() > MESSAGE_ID_CHARS || !id.is_ascii() {
-                return Err(MessageError::Id(id.chars().count()));
-            }
+        if let Some(id) = &self.id
+            && (id.len() > MESSAGE_ID_CHARS || !id.is_ascii())
+        {
+            return Err(MessageError::Id(id.chars().count()));
         }
         match self.properties.iter().find(|(key, _)| is_system(key)) {
             Some((key, _)) => Err(MessageError::Reserved(key.clone())),

@@ -71,6 +71,17 @@ fn usernames_in_odd_shapes() {
         module.other,
         [("auth-chain".to_owned(), "e1;e2".to_owned())]
     );
+    let question = Username::parse("hub/dev1/?/?api-version=x").unwrap();
+    assert_eq!(
+        question.identity.module(),
+        Some("?"),
+        "an id may begin with a question mark"
+    );
+    let slash = Username::parse("hub/dev1/?DeviceClientType=a/b&api-version=x").unwrap();
+    assert_eq!(
+        (slash.identity.module(), slash.client_type.as_deref()),
+        (None, Some("a/b"))
+    );
     for broken in [
         "",
         "hub",

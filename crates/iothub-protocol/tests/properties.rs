@@ -1,4 +1,9 @@
 //! Whatever goes in comes out again, and no input makes a parser panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail this way"
+)]
 
 use bytes::Bytes;
 use iothub_protocol::twin::{check_patch, merge_patch, parse_desired};

@@ -47,13 +47,19 @@ impl Store {
             self.checkpoint()?;
         }
         let mut reserve = RESERVE;
-        for _ in 1..ATTEMPTS {
+        let mut attempts = 1;
+        loop {
             match self.transact(|store| store.steps(steps, now, reserve)) {
-                Err(Fault::AtBound) => reserve *= 4,
+                Err(Fault::AtBound) if attempts < ATTEMPTS => {
+                    reserve *= 4;
+                    attempts += 1;
+                }
+                // The log cannot grow. Once it is copied into the database it starts over in the space that it has, which
+                // lets removals make room on a full disk.
+                Err(Fault::Full | Fault::Storage { retryable: true, .. }) if self.frames.load(Relaxed) > 0 => self.checkpoint()?,
                 result => return result,
             }
         }
-        self.transact(|store| store.steps(steps, now, reserve))
     }
 
     fn steps(&mut self, steps: &[Step<'_>], now: i64, reserve: u64) -> Result<(Vec<Outcome>, Changes), Fault> {

@@ -13,8 +13,7 @@ pub(crate) fn log_of(path: &Path) -> PathBuf {
 
 /// Makes renames and new names in the folder of a file durable.
 pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
 }
 
 /// Deletes a database and its log, if they are there.
@@ -39,34 +38,26 @@ fn not_found_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
     }
 }
 
-/// Names of what was set aside, oldest first: `PATH.damaged-UNIXTIME`.
-pub(crate) fn damaged_files(path: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// What was set aside, oldest first, with its time: `PATH.damaged-UNIXTIME`.
+pub(crate) fn damaged_files(path: &Path) -> Vec<(u64, PathBuf)> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder_of(path)) else { return Vec::new() };
     let time = |file: &Path| {
-        let found = file.file_name()?.to_str()?.strip_prefix(name.to_str()?)?.strip_prefix(".damaged-")?;
+        let found = file.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix(".damaged-")?;
         found.parse::<u64>().ok()
     };
     let mut found: Vec<_> = entries.flatten().filter_map(|entry| Some((time(&entry.path())?, entry.path()))).collect();
     found.sort();
-    found.into_iter().map(|(_, file)| file).collect()
+    found
 }
 
-/// The name that the damaged database gets: one that is not taken.
+/// The name that a damaged database gets: later than all others, even if the clock went back.
 pub(crate) fn damaged_name(path: &Path, now_micros: i64) -> PathBuf {
-    let newest = damaged_files(path).pop();
-    let mut time = u64::try_from(now_micros / 1_000_000).unwrap_or_default();
-    let mut name = beside(path, &format!(".damaged-{time}"));
-    // The clock may have gone back: the newest must also be the last by name.
-    while newest.as_ref().is_some_and(|newest| !later(&name, newest)) || name.exists() {
-        time += 1;
-        name = beside(path, &format!(".damaged-{time}"));
-    }
-    name
+    let now = u64::try_from(now_micros / 1_000_000).unwrap_or_default();
+    let newest = damaged_files(path).pop().map_or(0, |(time, _)| time.saturating_add(1));
+    beside(path, &format!(".damaged-{}", now.max(newest)))
 }
 
-fn later(name: &Path, than: &Path) -> bool {
-    let time = |file: &Path| file.to_string_lossy().rsplit('-').next().and_then(|time| time.parse::<u64>().ok());
-    time(name) > time(than)
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,10 +1,67 @@
 //! The durable outbound queue: SQLite, group commit, bounded by bytes; no MQTT, no Dapr.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use store_forward::{NewItem, Queue, QueueOptions, Sequence, WhenFull};
+//!
+//! let queue = Queue::open(QueueOptions::new("queue.db", 256 << 20, WhenFull::DropOldest))?;
+//! let item = NewItem { key: "press-1".into(), id: "1".into(), properties: "".into(), payload: "{}".into() };
+//! queue.append(vec![item]).await?; // safe on disk
+//! for item in queue.read(Sequence::START, 64, 256 << 10).await? {
+//!     // send it, then
+//!     queue.remove(vec![item.sequence]).await?;
+//! }
+//! queue.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! * What [`Queue::append`] acknowledged is synced to disk. It is read in the order of its sequence numbers until it is
+//!   removed or dropped by a bound, across crashes and power cuts.
+//! * Every row carries a CRC-32 of its number and all its parts. What does not match it is never delivered.
+//! * Sequence numbers are never used twice.
+//! * Whatever is lost is counted in [`QueueStats`]. One loss cannot be told from a power cut: the very last commit before
+//!   a crash, if its frames in the log were damaged afterwards.
+//! * A file that is damaged does not stop the queue: it is set aside, what is readable is kept.
+//! * A full disk fails appends, which are to be tried again; the queue goes on by itself when there is room.
+//!
+//! # Space
+//!
+//! `max_bytes` bounds what the queue takes of the disk: database, its free pages, and write-ahead log. A quarter, at most
+//! 16 MiB, is set aside for the log. The database never shrinks while it is open, it uses its free pages again. Beside it
+//! lie an empty `PATH.lock`, and after damage one copy of the damaged database (`PATH.damaged-UNIXTIME`) or log
+//! (`PATH-wal.damaged`): after damage the queue takes up to twice `max_bytes`.
+//!
+//! # Group commit
+//!
+//! Appends and removals that come within `commit_delay` share one transaction and one sync, up to `commit_items` and
+//! `commit_bytes`. A group that is at least an eighth of `commit_items` does not wait further when as many callers are in
+//! it as were in the one before, so callers that wait for their answer before they come again are not held up.
+//!
+//! # Inspection
+//!
+//! The file is locked while it is open. Copy it together with `PATH-wal` and open the copy with the sqlite3 shell.
 
+mod admission;
 mod command;
+mod damage;
 mod error;
+mod fault;
+mod folder;
+mod group;
+mod header;
 mod item;
+mod lock;
+mod log;
+mod open;
 mod options;
 mod queue;
+mod read;
+mod row;
+mod salvage;
+mod schema;
 mod space;
 mod stats;
 mod store;

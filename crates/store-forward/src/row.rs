@@ -39,6 +39,10 @@ impl Parts<'_> {
         self.key.len() + self.id.len() + self.properties.len() + self.payload.len()
     }
 
+    pub(crate) fn of(item: &StoredItem) -> Parts<'_> {
+        Parts { key: &item.key, id: &item.id, properties: &item.properties, payload: &item.payload }
+    }
+
     /// CRC-32 of everything in the row, with lengths, so that nothing can move from one part to its neighbour.
     pub(crate) fn checksum(&self, sequence: u64, enqueued: i64) -> u32 {
         checksum(sequence, enqueued, [self.key.as_bytes(), self.id.as_bytes(), self.properties, self.payload])

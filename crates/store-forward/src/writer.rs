@@ -1,17 +1,344 @@
-//! The thread that owns the database.
-use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
-use crate::command::Command;
-use crate::error::OpenError;
-use crate::item::Sequence;
-use crate::options::QueueOptions;
-use crate::stats::Counters;
+//! The thread that owns the database: collects writes into groups, commits them, and reads in between.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
+
+use crate::admission::{Changes, Outcome, Step};
+use crate::command::{Command, ReadReply, RemoveReply, Work, Write};
+use crate::error::{AppendError, OpenError, QueueError};
+use crate::fault::Fault;
+use crate::group::{Bounds, Group};
+use crate::item::{Sequence, StoredItem};
+use crate::lock::Lock;
+use crate::open::{self, Losses};
+use crate::options::QueueOptions;
+use crate::read;
+use crate::space::Space;
+use crate::stats::{Counters, now_micros};
+use crate::store::Store;
+
+#[derive(Debug)]
+struct Writer {
+    options: QueueOptions,
+    bounds: Bounds,
+    /// None after damage that could not be mended: every command tries again.
+    store: Option<Store>,
+    /// The last sequence number given out.
+    last: u64,
+    commands: mpsc::Receiver<Command>,
+    /// A write that did not fit into the group before.
+    carried: Option<Write>,
+    callers_before: usize,
+    counters: Arc<Counters>,
+    changed: watch::Sender<Sequence>,
+    failing: bool,
+    _lock: Lock,
+}
+
+/// Why collecting a group ended the thread's work.
+enum End {
+    Closed(RemoveReply),
+    Abandoned,
+}
+
+/// Opens the database and starts its thread.
 pub(crate) fn start(
     options: QueueOptions,
     commands: mpsc::Receiver<Command>,
     counters: Arc<Counters>,
 ) -> Result<watch::Receiver<Sequence>, OpenError> {
-    drop((commands, counters));
-    Err(OpenError::InUse { path: options.path })
+    let refused = |fault| match fault {
+        Fault::Busy => OpenError::InUse { path: options.path.clone() },
+        Fault::Newer(found) => OpenError::NewerSchema { path: options.path.clone(), found, known: crate::schema::VERSION },
+        fault => OpenError::Storage { path: options.path.clone(), reason: fault.message() },
+    };
+    let lock = Lock::take(&options.path).map_err(refused)?;
+    let (store, losses) = open::open(&options, None).map_err(refused)?;
+    // A runtime for its timer; nothing else runs on it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| refused(error.into()))?;
+    let last = store.tally.last;
+    let (changed, changes) = watch::channel(Sequence(last));
+    let writer = Writer {
+        bounds: Bounds::new(&options, Space::new(options.max_bytes)),
+        store: Some(store),
+        last,
+        commands,
+        carried: None,
+        callers_before: 0,
+        counters,
+        changed,
+        failing: false,
+        _lock: lock,
+        options: options.clone(),
+    };
+    writer.count_losses(losses);
+    writer.count_content();
+    let thread = std::thread::Builder::new().name("store-forward".to_owned());
+    // Nobody joins it: closing is answered by a command, and without handles it ends by itself.
+    thread.spawn(move || writer.run(&runtime)).map_err(|error| refused(error.into()))?;
+    Ok(changes)
+}
+
+impl Writer {
+    fn run(mut self, runtime: &Runtime) {
+        let end = runtime.block_on(self.work());
+        let closed = self.store.take().map_or(Ok(()), Store::close);
+        if let Err(fault) = &closed {
+            self.report(fault);
+        }
+        let Self { commands, _lock: lock, .. } = self;
+        // First the lock, so that who is answered can open the file again.
+        drop(lock);
+        drop(commands);
+        if let End::Closed(reply) = end {
+            let _ = reply.send(closed.map_err(QueueError::from));
+        }
+    }
+
+    async fn work(&mut self) -> End {
+        loop {
+            let first = match self.carried.take() {
+                Some(write) => write,
+                None => match self.commands.recv().await {
+                    None => return End::Abandoned,
+                    Some(Command::Write(write)) => write,
+                    Some(other) => match self.aside(other) {
+                        None => continue,
+                        Some(end) => return end,
+                    },
+                },
+            };
+            let mut group = Group::new(self.bounds, first);
+            let end = self.collect(&mut group).await;
+            self.callers_before = group.writes.len();
+            self.commit(group.writes);
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Adds to a group what comes until it is complete or its first write has waited long enough.
+    async fn collect(&mut self, group: &mut Group) -> Option<End> {
+        let Some(since) = group.writes.first().map(|first| first.since) else { return None };
+        let deadline = since.min(Instant::now()) + self.options.commit_delay;
+        // What waits already comes along even if the time is over: it waited during the last sync.
+        let mut waiting = self.commands.len();
+        while !group.is_full() {
+            let command = match self.commands.try_recv() {
+                _ if waiting == 0 && Instant::now() >= deadline => break,
+                Ok(command) => command,
+                Err(TryRecvError::Disconnected) => return Some(End::Abandoned),
+                Err(TryRecvError::Empty) if group.is_complete(self.callers_before) => break,
+                Err(TryRecvError::Empty) => match tokio::time::timeout_at(deadline.into(), self.commands.recv()).await {
+                    Ok(Some(command)) => command,
+                    Ok(None) => return Some(End::Abandoned),
+                    Err(_) => break,
+                },
+            };
+            waiting = waiting.saturating_sub(1);
+            match command {
+                Command::Write(write) => {
+                    if let Err(write) = group.add(write) {
+                        self.carried = Some(write);
+                        break;
+                    }
+                }
+                other => {
+                    if let Some(end) = self.aside(other) {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Serves a command that is not a write.
+    fn aside(&mut self, command: Command) -> Option<End> {
+        match command {
+            Command::Write(write) => self.commit(vec![write]),
+            Command::Read { after, max_items, max_bytes, reply } => self.read(after, max_items, max_bytes, reply),
+            Command::Close { reply } => return Some(End::Closed(reply)),
+            #[cfg(test)]
+            Command::Tamper(tamper) => {
+                if let Some(store) = &mut self.store {
+                    (tamper.0)(store);
+                }
+            }
+        }
+        None
+    }
+
+    fn commit(&mut self, writes: Vec<Write>) {
+        let result = self.with_store(|store| {
+            let steps: Vec<_> = writes
+                .iter()
+                .map(|write| match &write.work {
+                    Work::Append { items, .. } => Step::Append(items),
+                    Work::Remove { ranges, .. } => Step::Remove(ranges),
+                })
+                .collect();
+            store.apply(&steps, now_micros())
+        });
+        match result {
+            Ok((outcomes, changes)) => {
+                self.count(changes);
+                self.count_content();
+                for (write, outcome) in writes.into_iter().zip(outcomes) {
+                    answer(write.work, outcome);
+                }
+                if changes.appended > 0 {
+                    self.changed.send_replace(Sequence(self.last));
+                }
+                // Only now: nobody waits for it.
+                self.checkpoint();
+            }
+            Err(fault) => {
+                for write in writes {
+                    refuse(write.work, &fault);
+                }
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let Some(store) = &self.store else { return };
+        match store.checkpoint_if_due() {
+            Ok(()) => {}
+            Err(fault @ Fault::Damaged(_)) => {
+                let _ = self.mend(fault);
+            }
+            Err(fault) => self.report(&fault),
+        }
+    }
+
+    fn read(&mut self, after: Sequence, max_items: usize, max_bytes: usize, reply: ReadReply) {
+        // A caller that gave up must not cost a walk through the disk.
+        if reply.is_closed() {
+            return;
+        }
+        let result = self.with_store(|store| read::read(store, after, max_items, max_bytes));
+        let result = result.map(|(items, damaged): (Vec<StoredItem>, u64)| {
+            if damaged > 0 {
+                Counters::add(&self.counters.corrupt_rows, damaged);
+                self.counters.set_last_error(format!("{damaged} rows did not match their checksum and were removed"));
+                tracing::error!(queue = %self.options.path.display(), damaged, "rows did not match their checksum and were removed");
+                self.count_content();
+            }
+            items
+        });
+        let _ = reply.send(result.map_err(QueueError::from));
+    }
+
+    /// Runs something on the store. After damage the store is replaced and it is run once more.
+    fn with_store<T>(&mut self, mut run: impl FnMut(&mut Store) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut result = self.ready().and_then(&mut run);
+        if let Err(fault @ Fault::Damaged(_)) = result {
+            result = self.mend(fault).and_then(run);
+        }
+        match &result {
+            Ok(_) => self.failing = false,
+            Err(fault) => self.report(fault),
+        }
+        if let Some(store) = &self.store {
+            self.last = store.tally.last;
+        }
+        result
+    }
+
+    fn ready(&mut self) -> Result<&mut Store, Fault> {
+        if self.store.is_none() {
+            let (store, losses) = open::open(&self.options, Some(self.last))?;
+            self.store = Some(store);
+            self.count_losses(losses);
+            self.count_content();
+        }
+        self.store.as_mut().ok_or(Fault::Busy)
+    }
+
+    /// Replaces a database that turned out to be damaged while it was open.
+    fn mend(&mut self, fault: Fault) -> Result<&mut Store, Fault> {
+        let reason = fault.message();
+        let before = self.store.take().map(|store| store.tally.depth);
+        let (store, mut losses) = crate::damage::replace(&self.options, &reason, Some(self.last))?;
+        if let Some(before) = before {
+            // What was there is known, so the loss is too.
+            losses.rows = before.saturating_sub(store.tally.depth);
+        }
+        self.store = Some(store);
+        self.count_losses(losses);
+        self.count_content();
+        self.store.as_mut().ok_or(fault)
+    }
+
+    fn report(&mut self, fault: &Fault) {
+        Counters::add(&self.counters.storage_errors, 1);
+        let message = fault.message();
+        if !self.failing {
+            tracing::error!(queue = %self.options.path.display(), reason = message, "the queue's storage failed");
+        }
+        self.failing = true;
+        self.counters.set_last_error(message);
+    }
+
+    fn count(&self, changes: Changes) {
+        Counters::add(&self.counters.appended, changes.appended);
+        Counters::add(&self.counters.removed, changes.removed);
+        Counters::add(&self.counters.dropped_oldest, changes.dropped_oldest);
+        Counters::add(&self.counters.dropped_newest, changes.dropped_newest);
+        Counters::add(&self.counters.rejected, changes.rejected);
+    }
+
+    fn count_losses(&self, losses: Losses) {
+        Counters::add(&self.counters.corrupt_rows, losses.rows);
+        Counters::add(&self.counters.corrupt_files, losses.files);
+        Counters::add(&self.counters.dropped_oldest, losses.dropped_oldest);
+        if let Some(reason) = losses.reason {
+            tracing::warn!(queue = %self.options.path.display(), reason, "the queue was not sound when it was opened");
+            self.counters.set_last_error(reason);
+        }
+    }
+
+    fn count_content(&self) {
+        let Some(store) = &self.store else { return };
+        self.counters.depth.store(store.tally.depth, Relaxed);
+        self.counters.payload_bytes.store(store.tally.bytes, Relaxed);
+        self.counters.set_oldest(store.tally.oldest);
+        if let Ok(bytes) = store.file_bytes() {
+            self.counters.file_bytes.store(bytes, Relaxed);
+        }
+    }
+}
+
+fn answer(work: Work, outcome: Outcome) {
+    // Who gave up waiting is not told.
+    match (work, outcome) {
+        (Work::Append { reply, .. }, Outcome::Stored(sequences)) => {
+            let _ = reply.send(Ok(sequences));
+        }
+        (Work::Append { reply, .. }, _) => {
+            let _ = reply.send(Err(AppendError::Full));
+        }
+        (Work::Remove { reply, .. }, _) => {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+fn refuse(work: Work, fault: &Fault) {
+    match work {
+        Work::Append { reply, .. } => {
+            let _ = reply.send(Err(fault.clone().into()));
+        }
+        Work::Remove { reply, .. } => {
+            let _ = reply.send(Err(fault.clone().into()));
+        }
+    }
 }

@@ -34,7 +34,18 @@ const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the queue cannot be opened, or a part ended that should not have: the process is to be started anew.
 pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
-    let Runtime { args, appliance, module, sidecar, health, shutdown, status, configuration, watch, .. } = runtime;
+    let Runtime {
+        args,
+        appliance,
+        module,
+        sidecar,
+        health,
+        shutdown,
+        status,
+        configuration,
+        watch,
+        ..
+    } = runtime;
     let first = configuration.configuration;
     let queue_health = health.component("queue");
     let subscriptions_health = health.component("subscriptions");
@@ -46,16 +57,31 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let (restart, restart_needed) = watch::channel(Vec::new());
     let (hub_state, hub_state_now) = watch::channel(HubState::default());
     let (own, own_status) = watch::channel(Value::Null);
-    let publisher = Arc::new(Publisher::new(Arc::clone(&sidecar), args.pubsub, &appliance, &module));
+    let publisher = Arc::new(Publisher::new(
+        Arc::clone(&sidecar),
+        args.pubsub,
+        &appliance,
+        &module,
+    ));
     let dead_letters = DeadLetters::new(Arc::clone(&publisher), first.dead_letter_topic.clone());
     let figures = Figures::new(queue.clone(), hub_state_now, restart_needed);
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let queued = subscribe(&*sidecar, &first, Destination::Queue);
     if !queued.is_empty() {
-        let intake = Intake::new(Arc::new(queue.clone()), *limits_now.borrow(), dead_letters.clone(), queue_health);
+        let intake = Intake::new(
+            Arc::new(queue.clone()),
+            *limits_now.borrow(),
+            dead_letters.clone(),
+            queue_health,
+        );
         let shutdown = shutdown.clone();
-        tasks.spawn(async move { intake.run(queued, limits_now, shutdown).await.context("taking in events") });
+        tasks.spawn(async move {
+            intake
+                .run(queued, limits_now, shutdown)
+                .await
+                .context("taking in events")
+        });
     }
     let methods = {
         let (status, figures) = (status.clone(), figures.clone());
@@ -64,7 +90,11 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
             data["details"] = figures.details();
             data
         });
-        Arc::new(Methods::new(Arc::clone(&sidecar), in_force_now.clone(), now))
+        Arc::new(Methods::new(
+            Arc::clone(&sidecar),
+            in_force_now.clone(),
+            now,
+        ))
     };
     let hub_side = HubSide {
         statuses: subscribe(&*sidecar, &first, Destination::Reported),
@@ -80,7 +110,12 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     };
     subscriptions_health.ready();
     tasks.spawn(hub_side.run(shutdown.clone()));
-    let reload = reload::Reload { first, in_force, limits, restart };
+    let reload = reload::Reload {
+        first,
+        in_force,
+        limits,
+        restart,
+    };
     tasks.spawn(ended(reload.run(watch, status.clone(), shutdown.clone())));
     tasks.spawn(ended(figures::run(figures, status, own, shutdown.clone())));
 
@@ -94,12 +129,19 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
 }
 
 /// Waits for the shutdown, then for every task. A task that ends before the shutdown takes the module with it.
-async fn supervise(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn supervise(
+    mut tasks: JoinSet<anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     while let Some(joined) = tasks.join_next().await {
-        let result = joined.context("a part of the module panicked").and_then(|result| result);
+        let result = joined
+            .context("a part of the module panicked")
+            .and_then(|result| result);
         let result = match result {
-            Ok(()) if !shutdown.is_cancelled() => Err(anyhow::anyhow!("a part of the module ended without being asked to")),
+            Ok(()) if !shutdown.is_cancelled() => Err(anyhow::anyhow!(
+                "a part of the module ended without being asked to"
+            )),
             result => result,
         };
         if let Err(error) = result {
@@ -122,9 +164,15 @@ async fn open(configuration: &QueueConfiguration) -> anyhow::Result<Queue> {
         WhenFull::DropNewest => store_forward::WhenFull::DropNewest,
         WhenFull::Reject => store_forward::WhenFull::Reject,
     };
-    let options = QueueOptions::new(&configuration.path, configuration.max_bytes.get(), when_full);
+    let options = QueueOptions::new(
+        &configuration.path,
+        configuration.max_bytes.get(),
+        when_full,
+    );
     // Repairing a queue takes its time; health must answer meanwhile.
-    let queue = tokio::task::spawn_blocking(move || Queue::open(options)).await.context("opening the queue")??;
+    let queue = tokio::task::spawn_blocking(move || Queue::open(options))
+        .await
+        .context("opening the queue")??;
     let stats = queue.stats();
     tracing::info!(path = %configuration.path.display(), events = stats.depth, bytes = stats.file_bytes, "queue open");
     Ok(queue)
@@ -142,8 +190,15 @@ fn limits_of(first: &Configuration, now: &Configuration) -> Limits {
 }
 
 /// All subscriptions with one destination, as one stream.
-fn subscribe(sidecar: &dyn Sidecar, configuration: &Configuration, to: Destination) -> SelectAll<impl Stream<Item = Delivery> + Unpin + Send + use<>> {
-    let wanted = configuration.subscriptions.iter().filter(|subscription| subscription.destination() == to);
+fn subscribe(
+    sidecar: &dyn Sidecar,
+    configuration: &Configuration,
+    to: Destination,
+) -> SelectAll<impl Stream<Item = Delivery> + Unpin + Send + use<>> {
+    let wanted = configuration
+        .subscriptions
+        .iter()
+        .filter(|subscription| subscription.destination() == to);
     let streams = wanted.map(|subscription| {
         let mut deliveries = sidecar.subscribe(Subscription {
             pubsub: subscription.pubsub.clone(),

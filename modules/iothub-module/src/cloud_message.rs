@@ -33,7 +33,10 @@ pub struct CloudMessage {
 
 impl std::fmt::Debug for CloudMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CloudMessage").field("message_id", &self.message_id).field("bytes", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("CloudMessage")
+            .field("message_id", &self.message_id)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,12 +59,19 @@ pub fn event(publisher: &Publisher, message: &CloudMessage) -> Result<Event, ser
     let json = serde_json::from_slice::<&RawValue>(&message.body).ok();
     let data = Data {
         message_id: message.message_id.as_deref(),
-        properties: message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+        properties: message
+            .properties
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
         body: json,
         body_base64: json.is_none().then(|| STANDARD.encode(&message.body)),
     };
     GenericEvent {
-        id: message.message_id.as_ref().map(|id| format!("{}/command/{id}", publisher.module())),
+        id: message
+            .message_id
+            .as_ref()
+            .map(|id| format!("{}/command/{id}", publisher.module())),
         source: publisher.source(),
         kind: COMMAND_TYPE,
         subject: message.message_id.as_deref(),
@@ -72,7 +82,12 @@ pub fn event(publisher: &Publisher, message: &CloudMessage) -> Result<Event, ser
 }
 
 /// Publishes one message after the other, in order, each for as long as it takes.
-pub async fn run(mut messages: mpsc::Receiver<CloudMessage>, publisher: Arc<Publisher>, topic: String, shutdown: CancellationToken) {
+pub async fn run(
+    mut messages: mpsc::Receiver<CloudMessage>,
+    publisher: Arc<Publisher>,
+    topic: String,
+    shutdown: CancellationToken,
+) {
     loop {
         let message = tokio::select! {
             () = shutdown.cancelled() => return,

@@ -160,7 +160,9 @@ pub struct TwinConfiguration {
 
 impl Default for TwinConfiguration {
     fn default() -> Self {
-        Self { report_interval: defaults::report_interval() }
+        Self {
+            report_interval: defaults::report_interval(),
+        }
     }
 }
 
@@ -181,10 +183,16 @@ impl Configuration {
             ("subscriptions", self.subscriptions != new.subscriptions),
             ("config_topic", self.config_topic != new.config_topic),
             ("commands_topic", self.commands_topic != new.commands_topic),
-            ("dead_letter_topic", self.dead_letter_topic != new.dead_letter_topic),
+            (
+                "dead_letter_topic",
+                self.dead_letter_topic != new.dead_letter_topic,
+            ),
             ("intake.max_in_flight", intake(self) != intake(new)),
         ];
-        changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+        changed
+            .into_iter()
+            .filter_map(|(key, changed)| changed.then_some(key))
+            .collect()
     }
 }
 

@@ -43,22 +43,43 @@ pub enum CredentialsError {
 ///
 /// # Errors
 /// See [`CredentialsError`].
-pub async fn client_options(hub: &HubConfiguration, sidecar: &dyn Sidecar) -> Result<ClientOptions, CredentialsError> {
-    let invalid = |origin: &str, reason: String| CredentialsError::Invalid { origin: origin.to_owned(), reason };
-    let mut options = match hub.credentials().map_err(|reason| invalid("hub", reason.to_owned()))? {
+pub async fn client_options(
+    hub: &HubConfiguration,
+    sidecar: &dyn Sidecar,
+) -> Result<ClientOptions, CredentialsError> {
+    let invalid = |origin: &str, reason: String| CredentialsError::Invalid {
+        origin: origin.to_owned(),
+        reason,
+    };
+    let mut options = match hub
+        .credentials()
+        .map_err(|reason| invalid("hub", reason.to_owned()))?
+    {
         HubCredentials::Secret(reference) => {
             let text = secret(reference, sidecar).await?;
-            let origin = format!("secret {} of secret store {}", reference.name, reference.store);
-            ClientOptions::from_connection_string(text.trim()).map_err(|error| invalid(&origin, error.to_string()))?
+            let origin = format!(
+                "secret {} of secret store {}",
+                reference.name, reference.store
+            );
+            ClientOptions::from_connection_string(text.trim())
+                .map_err(|error| invalid(&origin, error.to_string()))?
         }
         HubCredentials::ConnectionStringFile(file) => {
             let text = read(file)?;
-            ClientOptions::from_connection_string(text.trim()).map_err(|error| invalid(&file.display().to_string(), error.to_string()))?
+            ClientOptions::from_connection_string(text.trim())
+                .map_err(|error| invalid(&file.display().to_string(), error.to_string()))?
         }
-        HubCredentials::KeyFile { name, device, module, key_file } => {
-            let identity = HubIdentity::new(device, module).map_err(|error| invalid("hub.device", error.to_string()))?;
+        HubCredentials::KeyFile {
+            name,
+            device,
+            module,
+            key_file,
+        } => {
+            let identity = HubIdentity::new(device, module)
+                .map_err(|error| invalid("hub.device", error.to_string()))?;
             let text = read(key_file)?;
-            let key = SharedAccessKey::from_base64(text.trim()).map_err(|error| invalid(&key_file.display().to_string(), error.to_string()))?;
+            let key = SharedAccessKey::from_base64(text.trim())
+                .map_err(|error| invalid(&key_file.display().to_string(), error.to_string()))?;
             ClientOptions::new(name, identity, key)
         }
     };
@@ -75,19 +96,34 @@ pub async fn client_options(hub: &HubConfiguration, sidecar: &dyn Sidecar) -> Re
     Ok(options)
 }
 
-async fn secret(reference: &SecretReference, sidecar: &dyn Sidecar) -> Result<String, CredentialsError> {
+async fn secret(
+    reference: &SecretReference,
+    sidecar: &dyn Sidecar,
+) -> Result<String, CredentialsError> {
     let SecretReference { store, name, key } = reference;
-    let failed = |reason: String| CredentialsError::Secret { store: store.clone(), name: name.clone(), reason };
-    let mut values = sidecar.secret(store, name).await.map_err(|error| failed(error.to_string()))?;
+    let failed = |reason: String| CredentialsError::Secret {
+        store: store.clone(),
+        name: name.clone(),
+        reason,
+    };
+    let mut values = sidecar
+        .secret(store, name)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let key = key.as_ref().unwrap_or(name);
     values.remove(key).ok_or_else(|| {
         let known: Vec<&str> = values.keys().map(String::as_str).collect();
-        failed(format!("has no key {key:?}, it has {known:?}; set hub.connection_string.key"))
+        failed(format!(
+            "has no key {key:?}, it has {known:?}; set hub.connection_string.key"
+        ))
     })
 }
 
 fn read(file: &Path) -> Result<String, CredentialsError> {
-    std::fs::read_to_string(file).map_err(|error| CredentialsError::File { file: file.display().to_string(), reason: error.to_string() })
+    std::fs::read_to_string(file).map_err(|error| CredentialsError::File {
+        file: file.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -83,7 +83,10 @@ impl DeadLetters {
     /// # Errors
     /// When the broker did not take it.
     pub async fn publish(&self, letter: &DeadLetter) -> Result<(), PublishError> {
-        let shown = letter.original.get(..ORIGINAL_BYTES).unwrap_or(&letter.original);
+        let shown = letter
+            .original
+            .get(..ORIGINAL_BYTES)
+            .unwrap_or(&letter.original);
         let data = Data {
             reason: letter.reason.as_str(),
             detail: &letter.detail,
@@ -92,7 +95,12 @@ impl DeadLetters {
             truncated: shown.len() < letter.original.len(),
             original_base64: STANDARD.encode(shown),
         };
-        let id = format!("{}/deadletter/{:016x}-{}", self.publisher.module(), fnv1a(&letter.original), letter.original.len());
+        let id = format!(
+            "{}/deadletter/{:016x}-{}",
+            self.publisher.module(),
+            fnv1a(&letter.original),
+            letter.original.len()
+        );
         let event = GenericEvent {
             id: Some(id),
             source: self.publisher.source(),
@@ -105,7 +113,12 @@ impl DeadLetters {
         .map_err(|error| PublishError::Refused(error.to_string()))?;
         self.publisher.publish(&self.topic, event).await?;
         metrics::counter!("fieldgate_iothub_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
-        tracing::warn!(reason = letter.reason.as_str(), detail = letter.detail, topic = letter.topic, "dead letter");
+        tracing::warn!(
+            reason = letter.reason.as_str(),
+            detail = letter.detail,
+            topic = letter.topic,
+            "dead letter"
+        );
         Ok(())
     }
 }

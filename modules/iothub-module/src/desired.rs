@@ -38,14 +38,22 @@ impl Desired {
         if let Some(object) = desired.as_object_mut() {
             object.retain(|key, _| !key.starts_with('$'));
         }
-        Self { version, complete, desired }
+        Self {
+            version,
+            complete,
+            desired,
+        }
     }
 
     /// The event. The same change always has the same id, so that the broker drops repeats.
     fn event(&self, publisher: &Publisher) -> Result<Event, serde_json::Error> {
         let content = fnv1a(format!("{}{}", self.complete, self.desired).as_bytes());
         GenericEvent {
-            id: Some(format!("{}/config/{}/{content:016x}", publisher.module(), self.version)),
+            id: Some(format!(
+                "{}/config/{}/{content:016x}",
+                publisher.module(),
+                self.version
+            )),
             source: publisher.source(),
             kind: CONFIG_TYPE,
             subject: None,
@@ -104,7 +112,10 @@ pub async fn run<T: Twin>(
                 Some(next) if Some(next) == published.as_ref() => Ok(next.clone()),
                 Some(next) => {
                     let event = next.event(&publisher).map_err(|error| error.to_string())?;
-                    publisher.publish(&topic, event).await.map_err(|error| error.to_string())?;
+                    publisher
+                        .publish(&topic, event)
+                        .await
+                        .map_err(|error| error.to_string())?;
                     Ok(next.clone())
                 }
                 None => std::future::pending().await,
@@ -134,7 +145,11 @@ pub async fn run<T: Twin>(
                 wait = WAIT.0;
             }
             Err(error) => {
-                tracing::warn!(error, topic, "a configuration change could not be published; trying again");
+                tracing::warn!(
+                    error,
+                    topic,
+                    "a configuration change could not be published; trying again"
+                );
                 not_before = Instant::now() + wait;
                 wait = (wait * 2).min(WAIT.1);
             }

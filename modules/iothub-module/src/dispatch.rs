@@ -31,7 +31,11 @@ pub struct Targets {
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Dispatches until `shutdown` or until the client ends.
-pub async fn run(mut events: mpsc::Receiver<HubEvent>, targets: Targets, shutdown: CancellationToken) {
+pub async fn run(
+    mut events: mpsc::Receiver<HubEvent>,
+    targets: Targets,
+    shutdown: CancellationToken,
+) {
     let mut calls = JoinSet::new();
     loop {
         tokio::select! {

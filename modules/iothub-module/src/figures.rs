@@ -37,8 +37,16 @@ pub struct Figures {
 impl Figures {
     /// Figures of these parts; `restart_needed` names the configuration's keys that changed without effect.
     #[must_use]
-    pub fn new(queue: Queue, hub: watch::Receiver<HubState>, restart_needed: watch::Receiver<Vec<&'static str>>) -> Self {
-        Self { queue, hub, restart_needed }
+    pub fn new(
+        queue: Queue,
+        hub: watch::Receiver<HubState>,
+        restart_needed: watch::Receiver<Vec<&'static str>>,
+    ) -> Self {
+        Self {
+            queue,
+            hub,
+            restart_needed,
+        }
     }
 
     /// The status' details, as of now.
@@ -80,11 +88,19 @@ impl Figures {
         metrics::gauge!("fieldgate_iothub_queued_events").set(float(stats.depth));
         metrics::gauge!("fieldgate_iothub_queue_bytes").set(float(stats.file_bytes));
         metrics::gauge!("fieldgate_iothub_queue_oldest_age_seconds").set(age);
-        metrics::gauge!("fieldgate_iothub_connected").set(if hub.connected_since.is_some() { 1.0 } else { 0.0 });
-        metrics::counter!("fieldgate_iothub_reconnects_total").absolute(hub.connections.saturating_sub(1));
+        metrics::gauge!("fieldgate_iothub_connected").set(if hub.connected_since.is_some() {
+            1.0
+        } else {
+            0.0
+        });
+        metrics::counter!("fieldgate_iothub_reconnects_total")
+            .absolute(hub.connections.saturating_sub(1));
         metrics::counter!("fieldgate_iothub_storage_errors_total").absolute(stats.storage_errors);
-        let dropped =
-            [("oldest", stats.dropped_oldest), ("newest", stats.dropped_newest), ("corrupt-row", stats.corrupt_rows)];
+        let dropped = [
+            ("oldest", stats.dropped_oldest),
+            ("newest", stats.dropped_newest),
+            ("corrupt-row", stats.corrupt_rows),
+        ];
         for (reason, count) in dropped {
             metrics::counter!("fieldgate_iothub_dropped_total", "reason" => reason).absolute(count);
         }
@@ -92,7 +108,12 @@ impl Figures {
 }
 
 /// Keeps gauges and status up to date until `shutdown`; `own` gets the whole status for the twin.
-pub async fn run(figures: Figures, status: StatusPublisher, own: watch::Sender<Value>, shutdown: CancellationToken) {
+pub async fn run(
+    figures: Figures,
+    status: StatusPublisher,
+    own: watch::Sender<Value>,
+    shutdown: CancellationToken,
+) {
     let mut told = None;
     let mut due = Instant::now();
     loop {

@@ -26,7 +26,10 @@ pub trait Connection: Clone + Send + Sync + 'static {
     fn generation(&self) -> u64;
 
     /// Sends a message once there is room in the window. Messages go out in the order of the calls.
-    fn publish(&self, message: Message) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send;
+    fn publish(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send;
 }
 
 /// The twin on the hub.
@@ -53,18 +56,26 @@ impl Connection for Session {
         Session::generation(self)
     }
 
-    fn publish(&self, message: Message) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send {
+    fn publish(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send {
         Session::publish(self, message)
     }
 }
 
 impl Twin for Client {
     async fn desired(&self) -> Result<(u64, Value), String> {
-        let twin = Client::twin(self).await.map_err(|error| error.to_string())?;
+        let twin = Client::twin(self)
+            .await
+            .map_err(|error| error.to_string())?;
         Ok((twin.desired_version, twin.desired))
     }
 
     async fn report(&self, patch: &Value) -> Result<(), String> {
-        Client::report(self, patch).await.map(|_| ()).map_err(|error| error.to_string())
+        Client::report(self, patch)
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 }

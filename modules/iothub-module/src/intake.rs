@@ -35,11 +35,17 @@ const LAST_APPEND: Duration = Duration::from_secs(5);
 /// The durable end of the intake; the real one is [`Queue`].
 pub trait Store: Send + Sync + 'static {
     /// See [`Queue::append`].
-    fn append(&self, items: Vec<NewItem>) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send;
+    fn append(
+        &self,
+        items: Vec<NewItem>,
+    ) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send;
 }
 
 impl Store for Queue {
-    fn append(&self, items: Vec<NewItem>) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send {
+    fn append(
+        &self,
+        items: Vec<NewItem>,
+    ) -> impl Future<Output = Result<Vec<Sequence>, AppendError>> + Send {
         Queue::append(self, items)
     }
 }
@@ -98,7 +104,12 @@ impl<S> std::fmt::Debug for Intake<S> {
 impl<S: Store> Intake<S> {
     /// An intake into `store`; `storage` tells whether the store takes what it is given.
     #[must_use]
-    pub fn new(store: Arc<S>, limits: Limits, dead_letters: DeadLetters, storage: HealthFlag) -> Self {
+    pub fn new(
+        store: Arc<S>,
+        limits: Limits,
+        dead_letters: DeadLetters,
+        storage: HealthFlag,
+    ) -> Self {
         Self {
             store,
             sequencer: Sequencer::new(limits),
@@ -146,17 +157,12 @@ impl<S: Store> Intake<S> {
                 }
             }
         }
-        let last = tokio::time::timeout(LAST_APPEND, running(&mut self.append));
-        if self.append_runs() {
-            if let Ok(result) = last.await {
+        if self.append.is_some() {
+            if let Ok(result) = tokio::time::timeout(LAST_APPEND, running(&mut self.append)).await {
                 self.appended(result)?;
             }
         }
         Ok(())
-    }
-
-    fn append_runs(&self) -> bool {
-        !self.appending.is_empty()
     }
 
     fn take(&mut self, delivery: Delivery) {
@@ -177,13 +183,28 @@ impl<S: Store> Intake<S> {
             }
         };
         let (Some(sequence), Some(epoch)) = (envelope.sequence, &envelope.epoch) else {
-            self.ready.push_back(Ready { delivery, item, ticket: None });
+            self.ready.push_back(Ready {
+                delivery,
+                item,
+                ticket: None,
+            });
             return;
         };
         let subject = envelope.subject.as_deref().unwrap_or_default();
-        let position = Position { source: &envelope.source, subject, epoch, sequence };
+        let position = Position {
+            source: &envelope.source,
+            subject,
+            epoch,
+            sequence,
+        };
         let bytes = item.size();
-        self.sequencer.arrive(position, bytes, Waiting { delivery, item }, Instant::now(), &mut self.outcomes);
+        self.sequencer.arrive(
+            position,
+            bytes,
+            Waiting { delivery, item },
+            Instant::now(),
+            &mut self.outcomes,
+        );
         self.sort_out();
     }
 
@@ -195,14 +216,22 @@ impl<S: Store> Intake<S> {
     fn sort_out(&mut self) {
         for outcome in self.outcomes.drain(..) {
             match outcome {
-                Outcome::Admit { item: Waiting { delivery, item }, how, ticket } => {
+                Outcome::Admit {
+                    item: Waiting { delivery, item },
+                    how,
+                    ticket,
+                } => {
                     match how {
                         Admission::InOrder => {}
                         Admission::Reordered => self.counters.reordered.increment(1),
                         Admission::AfterGap => self.counters.after_gap.increment(1),
                         Admission::Late => self.counters.late.increment(1),
                     }
-                    self.ready.push_back(Ready { delivery, item, ticket: Some(ticket) });
+                    self.ready.push_back(Ready {
+                        delivery,
+                        item,
+                        ticket: Some(ticket),
+                    });
                 }
                 Outcome::Duplicate(Waiting { delivery, .. }) => {
                     self.counters.duplicates.increment(1);
@@ -226,8 +255,16 @@ impl<S: Store> Intake<S> {
             }
             self.appending.extend(self.ready.pop_front());
         }
-        let items = self.appending.iter().map(|ready| ready.item.clone()).collect();
-        self.append = Some(Box::pin(append(Arc::clone(&self.store), items, Arc::clone(&self.storage))));
+        let items = self
+            .appending
+            .iter()
+            .map(|ready| ready.item.clone())
+            .collect();
+        self.append = Some(Box::pin(append(
+            Arc::clone(&self.store),
+            items,
+            Arc::clone(&self.storage),
+        )));
     }
 
     fn appended(&mut self, result: Result<(), AppendError>) -> Result<(), IntakeError> {
@@ -243,7 +280,10 @@ impl<S: Store> Intake<S> {
                 Ok(())
             }
             Err(AppendError::TooLarge { id, bytes, limit }) => {
-                self.refuse_one(&id, format!("the event has {bytes} bytes, the queue takes up to {limit}"));
+                self.refuse_one(
+                    &id,
+                    format!("the event has {bytes} bytes, the queue takes up to {limit}"),
+                );
                 Ok(())
             }
             Err(AppendError::Closed) => {
@@ -277,7 +317,11 @@ impl<S: Store> Intake<S> {
     /// One event of the group is too large for the queue: it becomes a dead letter, the others are appended again, in order.
     fn refuse_one(&mut self, id: &str, detail: String) {
         let group = std::mem::take(&mut self.appending);
-        let largest = group.iter().filter(|ready| ready.item.id == id).map(|ready| ready.item.size()).max();
+        let largest = group
+            .iter()
+            .filter(|ready| ready.item.id == id)
+            .map(|ready| ready.item.size())
+            .max();
         let mut refused = None;
         for ready in group.into_iter().rev() {
             if refused.is_none() && ready.item.id == id && Some(ready.item.size()) == largest {
@@ -299,7 +343,12 @@ impl<S: Store> Intake<S> {
         if self.poison.len() >= DEAD_LETTERS_IN_FLIGHT {
             return delivery.retry();
         }
-        let letter = DeadLetter { reason, detail, topic: delivery.topic.clone(), original: delivery.body.clone() };
+        let letter = DeadLetter {
+            reason,
+            detail,
+            topic: delivery.topic.clone(),
+            original: delivery.body.clone(),
+        };
         let dead_letters = self.dead_letters.clone();
         self.poison.push(Box::pin(async move {
             match dead_letters.publish(&letter).await {
@@ -314,7 +363,11 @@ impl<S: Store> Intake<S> {
 }
 
 /// Appends a group; waits out failures of the storage, for ever: the events are safe with the broker meanwhile.
-async fn append<S: Store>(store: Arc<S>, items: Vec<NewItem>, storage: Arc<HealthFlag>) -> Result<(), AppendError> {
+async fn append<S: Store>(
+    store: Arc<S>,
+    items: Vec<NewItem>,
+    storage: Arc<HealthFlag>,
+) -> Result<(), AppendError> {
     let mut wait = STORAGE_WAIT.0;
     let mut failed = false;
     loop {
@@ -328,7 +381,10 @@ async fn append<S: Store>(store: Arc<S>, items: Vec<NewItem>, storage: Arc<Healt
             }
             Err(AppendError::Storage { reason, .. }) => {
                 if !failed {
-                    tracing::error!(reason, "the queue's storage failed; events stay with the broker until it works; free space on its disk or check the disk");
+                    tracing::error!(
+                        reason,
+                        "the queue's storage failed; events stay with the broker until it works; free space on its disk or check the disk"
+                    );
                 }
                 failed = true;
                 storage.not_ready(format!("the queue's storage failed: {reason}"));

@@ -26,4 +26,6 @@ pub mod publisher;
 pub mod reported;
 pub mod sender;
 pub mod sequencer;
+#[cfg(test)]
+mod testing;
 pub mod twin;

@@ -26,13 +26,21 @@ pub fn encode(topic: &str, envelope: &Envelope<'_>, body: Bytes) -> Result<NewIt
         properties.push(("subject".to_owned(), subject.as_ref().to_owned()));
     }
     properties.push(("topic".to_owned(), topic.to_owned()));
-    let message = Message { id: Some(message_id(&envelope.id)), properties, ..Message::json(body) };
+    let message = Message {
+        id: Some(message_id(&envelope.id)),
+        properties,
+        ..Message::json(body)
+    };
     message.check()?;
     let bag = message.bag();
     if bag.len() + TOPIC_PREFIX > TOPIC_BYTES {
         return Err(MessageError::Topic(bag.len() + TOPIC_PREFIX));
     }
-    let key = envelope.partition_key.as_ref().or(envelope.subject.as_ref()).unwrap_or(&envelope.source);
+    let key = envelope
+        .partition_key
+        .as_ref()
+        .or(envelope.subject.as_ref())
+        .unwrap_or(&envelope.source);
     Ok(NewItem {
         key: key.as_ref().to_owned(),
         id: envelope.id.as_ref().to_owned(),
@@ -44,7 +52,10 @@ pub fn encode(topic: &str, envelope: &Envelope<'_>, body: Bytes) -> Result<NewIt
 /// The message of a row. Never fails: what is damaged in the properties is left out, the payload arrives.
 #[must_use]
 pub fn decode(item: &StoredItem) -> Message {
-    Message::from_bag(&String::from_utf8_lossy(&item.properties), item.payload.clone())
+    Message::from_bag(
+        &String::from_utf8_lossy(&item.properties),
+        item.payload.clone(),
+    )
 }
 
 /// An event's id as IoT Hub takes it: at most 128 characters of letters, digits and `- : . + % _ # * ? ! ( ) , = @ ; $ '` (device guide,
@@ -95,7 +106,10 @@ mod tests {
     fn a_message_carries_the_event_unchanged_and_its_attributes_as_properties() {
         let body = event("modbus-reader/press-1/fast/e1/17", 10);
         let item = encode_it(&body).unwrap();
-        assert_eq!((item.key.as_str(), item.id.as_str()), ("press-1", "modbus-reader/press-1/fast/e1/17"));
+        assert_eq!(
+            (item.key.as_str(), item.id.as_str()),
+            ("press-1", "modbus-reader/press-1/fast/e1/17")
+        );
         let stored = StoredItem {
             sequence: Sequence(1),
             enqueued: SystemTime::UNIX_EPOCH,
@@ -105,7 +119,10 @@ mod tests {
             payload: item.payload,
         };
         let message = decode(&stored);
-        assert_eq!(message.id.as_deref(), Some("modbus-reader:press-1:fast:e1:17"));
+        assert_eq!(
+            message.id.as_deref(),
+            Some("modbus-reader:press-1:fast:e1:17")
+        );
         assert_eq!(message.content_type.as_deref(), Some("application/json"));
         assert_eq!(message.content_encoding.as_deref(), Some("utf-8"));
         let expected = [
@@ -114,13 +131,19 @@ mod tests {
             ("subject", "press+1/fast"),
             ("topic", "telemetry"),
         ];
-        assert_eq!(message.properties, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(
+            message.properties,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
         assert_eq!(message.body, body);
     }
 
     #[test]
     fn what_iot_hub_does_not_take_is_refused() {
-        assert!(matches!(encode_it(&event("a", 256 * 1024)), Err(MessageError::TooLarge { .. })));
+        assert!(matches!(
+            encode_it(&event("a", 256 * 1024)),
+            Err(MessageError::TooLarge { .. })
+        ));
         assert!(encode_it(&event("a", 255 * 1024)).is_ok());
         let body = Bytes::from(
             serde_json::json!({"specversion": "1.0", "id": "a", "source": "/x", "type": "t", "subject": "ä".repeat(12_000)}).to_string(),
@@ -131,7 +154,11 @@ mod tests {
     #[test]
     fn message_ids_fit_and_stay_unique() {
         assert_eq!(message_id("a/b/c"), "a:b:c");
-        for (one, other) in [("ä", "ö"), ("a b", "a_b"), (&"x".repeat(200), &"x".repeat(201))] {
+        for (one, other) in [
+            ("ä", "ö"),
+            ("a b", "a_b"),
+            (&"x".repeat(200), &"x".repeat(201)),
+        ] {
             let (one, other) = (message_id(one), message_id(other));
             assert_ne!(one, other);
             assert!(one.len() <= MESSAGE_ID_CHARS && one.is_ascii(), "{one}");

@@ -25,13 +25,20 @@ pub(crate) struct Oversize {
 
 impl std::fmt::Debug for Oversize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Oversize").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Oversize")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 
 impl Oversize {
     pub(crate) fn new(queue: Queue, dead_letters: DeadLetters) -> Self {
-        Self { queue, dead_letters, held: BTreeSet::new(), work: FuturesUnordered::new() }
+        Self {
+            queue,
+            dead_letters,
+            held: BTreeSet::new(),
+            work: FuturesUnordered::new(),
+        }
     }
 
     pub(crate) fn holds(&self, sequence: Sequence) -> bool {
@@ -45,7 +52,10 @@ impl Oversize {
         if self.held.len() >= AT_ONCE || !self.held.insert(sequence) {
             return;
         }
-        let topic = message::decode(&item).properties.into_iter().find(|(key, _)| key == "topic");
+        let topic = message::decode(&item)
+            .properties
+            .into_iter()
+            .find(|(key, _)| key == "topic");
         let letter = DeadLetter {
             reason: Reason::TooLarge,
             detail: error.to_string(),

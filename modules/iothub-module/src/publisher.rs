@@ -36,7 +36,12 @@ impl Publisher {
     /// Publishes through `pubsub` as module `module` of `appliance`.
     #[must_use]
     pub fn new(sidecar: Arc<dyn Sidecar>, pubsub: String, appliance: &str, module: &str) -> Self {
-        Self { sidecar, pubsub, source: event_source(appliance, module), module: module.to_owned() }
+        Self {
+            sidecar,
+            pubsub,
+            source: event_source(appliance, module),
+            module: module.to_owned(),
+        }
     }
 
     /// The `source` of every event.
@@ -56,9 +61,14 @@ impl Publisher {
     /// # Errors
     /// The event is not, or not certainly, with the broker. Publishing the same event again is safe.
     pub async fn publish(&self, topic: &str, event: Event) -> Result<(), PublishError> {
-        let events = [OutgoingEvent { id: event.id, body: event.body }];
+        let events = [OutgoingEvent {
+            id: event.id,
+            body: event.body,
+        }];
         let call = self.sidecar.publish(&self.pubsub, topic, &events);
-        let report = tokio::time::timeout(DEADLINE, call).await.map_err(|_| PublishError::Timeout)??;
+        let report = tokio::time::timeout(DEADLINE, call)
+            .await
+            .map_err(|_| PublishError::Timeout)??;
         match report.failed.into_iter().next() {
             None => Ok(()),
             Some((_, reason)) => Err(PublishError::Refused(reason)),

@@ -46,8 +46,11 @@ impl Reported {
     /// What the reported section should hold, within the twin's limits.
     #[must_use]
     pub fn wanted(&self) -> Value {
-        let modules: Map<String, Value> =
-            self.modules.iter().filter_map(|(name, status)| Some((name.clone(), status.value.clone()?))).collect();
+        let modules: Map<String, Value> = self
+            .modules
+            .iter()
+            .filter_map(|(name, status)| Some((name.clone(), status.value.clone()?)))
+            .collect();
         fit::fit(json!({ "modules": modules }))
     }
 
@@ -59,7 +62,11 @@ impl Reported {
             None => {
                 let mut whole = wanted.clone();
                 // Removals the hub may not have seen.
-                for (name, _) in self.modules.iter().filter(|(_, status)| status.value.is_none()) {
+                for (name, _) in self
+                    .modules
+                    .iter()
+                    .filter(|(_, status)| status.value.is_none())
+                {
                     whole["modules"][name] = Value::Null;
                 }
                 Some(whole)

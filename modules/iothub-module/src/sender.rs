@@ -67,7 +67,13 @@ impl<H: Hub> Sender<H> {
     #[must_use]
     pub fn new(hub: H, queue: Queue, dead_letters: DeadLetters, drain: Duration) -> Self {
         let oversize = Oversize::new(queue.clone(), dead_letters);
-        Self { hub, queue, cursor: Sequence::START, oversize, drain }
+        Self {
+            hub,
+            queue,
+            cursor: Sequence::START,
+            oversize,
+            drain,
+        }
     }
 
     /// Sends until `shutdown`.
@@ -86,7 +92,10 @@ impl<H: Hub> Sender<H> {
                 // The client has not noticed the loss yet.
                 tokio::time::sleep(SAME_CONNECTION_WAIT).await;
             }
-            match self.use_connection(&connection, &mut flight, &shutdown).await {
+            match self
+                .use_connection(&connection, &mut flight, &shutdown)
+                .await
+            {
                 Turn::Lost => {
                     let lost = tokio::time::timeout(LOST_DRAIN, flight.drain()).await;
                     if lost.is_err() {
@@ -94,7 +103,10 @@ impl<H: Hub> Sender<H> {
                     }
                     if let Some(first) = flight.abandon() {
                         self.cursor = Sequence(first.0.saturating_sub(1));
-                        tracing::debug!(first = first.0, "sending again from the first unconfirmed message");
+                        tracing::debug!(
+                            first = first.0,
+                            "sending again from the first unconfirmed message"
+                        );
                     }
                 }
                 Turn::Shutdown => return self.finish(flight).await,
@@ -115,7 +127,12 @@ impl<H: Hub> Sender<H> {
         }
     }
 
-    async fn use_connection(&mut self, connection: &H::Connection, flight: &mut Flight<H::Connection>, shutdown: &CancellationToken) -> Turn {
+    async fn use_connection(
+        &mut self,
+        connection: &H::Connection,
+        flight: &mut Flight<H::Connection>,
+        shutdown: &CancellationToken,
+    ) -> Turn {
         let mut changed = self.queue.changed();
         let mut buffer: VecDeque<StoredItem> = VecDeque::new();
         let mut read_to = self.cursor;
@@ -130,7 +147,10 @@ impl<H: Hub> Sender<H> {
                 if let Some(item) = next_to_send(&mut buffer, flight, &self.oversize) {
                     let connection = connection.clone();
                     let message = message::decode(&item);
-                    publishing = Some((item, Box::pin(async move { connection.publish(message).await })));
+                    publishing = Some((
+                        item,
+                        Box::pin(async move { connection.publish(message).await }),
+                    ));
                 }
             }
             flight.start_removal();
@@ -196,7 +216,11 @@ impl<H: Hub> Sender<H> {
 }
 
 /// Skips what is confirmed but not yet removed, and what is on its way to the dead letters.
-fn next_to_send<C: Connection>(buffer: &mut VecDeque<StoredItem>, flight: &Flight<C>, oversize: &Oversize) -> Option<StoredItem> {
+fn next_to_send<C: Connection>(
+    buffer: &mut VecDeque<StoredItem>,
+    flight: &Flight<C>,
+    oversize: &Oversize,
+) -> Option<StoredItem> {
     while let Some(item) = buffer.pop_front() {
         if !flight.is_confirmed(item.sequence) && !oversize.holds(item.sequence) {
             return Some(item);
@@ -225,7 +249,10 @@ async fn reading<T>(read: &mut Option<Work<T>>) -> T {
 }
 
 /// Waits until the queue holds something after `sequence`.
-async fn newer(changed: &mut watch::Receiver<Sequence>, sequence: Sequence) -> Result<(), watch::error::RecvError> {
+async fn newer(
+    changed: &mut watch::Receiver<Sequence>,
+    sequence: Sequence,
+) -> Result<(), watch::error::RecvError> {
     changed.wait_for(|last| *last > sequence).await.map(|_| ())
 }
 

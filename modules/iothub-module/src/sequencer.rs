@@ -158,7 +158,14 @@ impl<T> Sequencer<T> {
     }
 
     /// An event came. What is to be done, also with events that waited for it, is pushed to `out` in order.
-    pub fn arrive(&mut self, position: Position<'_>, bytes: usize, item: T, now: Instant, out: &mut Vec<Outcome<T>>) {
+    pub fn arrive(
+        &mut self,
+        position: Position<'_>,
+        bytes: usize,
+        item: T,
+        now: Instant,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         let id = self.find_or_make(&position);
         self.uses += 1;
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -210,9 +217,19 @@ impl<T> Sequencer<T> {
 
     fn find_or_make(&mut self, position: &Position<'_>) -> u64 {
         self.key.clear();
-        let Position { source, subject, epoch, .. } = *position;
+        let Position {
+            source,
+            subject,
+            epoch,
+            ..
+        } = *position;
         // The lengths keep ("a", "bc") and ("ab", "c") apart.
-        let _ = write!(self.key, "{}:{}:{source}{subject}{epoch}", source.len(), subject.len());
+        let _ = write!(
+            self.key,
+            "{}:{}:{source}{subject}{epoch}",
+            source.len(),
+            subject.len()
+        );
         if let Some(&id) = self.index.get(self.key.as_str()) {
             return id;
         }
@@ -258,7 +275,8 @@ impl<T> Sequencer<T> {
     }
 
     fn keep_bounds(&mut self, out: &mut Vec<Outcome<T>>) {
-        while self.held_events > self.limits.held_events || self.held_bytes > self.limits.held_bytes {
+        while self.held_events > self.limits.held_events || self.held_bytes > self.limits.held_bytes
+        {
             let Some(&(_, id)) = self.waiting.first() else {
                 return;
             };

@@ -38,8 +38,13 @@ pub struct Inputs<S> {
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Reports until `shutdown`. `module` is this module's name: its status comes from `own`, not from the broker.
-pub async fn run<T, S>(twin: T, module: String, mut inputs: Inputs<S>, dead_letters: DeadLetters, shutdown: CancellationToken)
-where
+pub async fn run<T, S>(
+    twin: T,
+    module: String,
+    mut inputs: Inputs<S>,
+    dead_letters: DeadLetters,
+    shutdown: CancellationToken,
+) where
     T: Twin + Clone,
     S: Stream<Item = Delivery> + Unpin,
 {
@@ -115,7 +120,12 @@ async fn take(reported: &mut Reported, own: &str, delivery: Delivery, dead_lette
             delivery.accept();
         }
         Err((reason, detail)) => {
-            let letter = DeadLetter { reason, detail, topic: delivery.topic.clone(), original: delivery.body.clone() };
+            let letter = DeadLetter {
+                reason,
+                detail,
+                topic: delivery.topic.clone(),
+                original: delivery.body.clone(),
+            };
             match dead_letters.publish(&letter).await {
                 Ok(()) => delivery.accept(),
                 Err(_) => delivery.retry(),
@@ -126,21 +136,37 @@ async fn take(reported: &mut Reported, own: &str, delivery: Delivery, dead_lette
 
 /// The module, its status (none removes it) and when it was.
 fn read(body: &[u8]) -> Result<(String, Option<Value>, OffsetDateTime), (Reason, String)> {
-    let envelope = Envelope::parse(body).map_err(|error| (Reason::NotACloudEvent, error.to_string()))?;
+    let envelope =
+        Envelope::parse(body).map_err(|error| (Reason::NotACloudEvent, error.to_string()))?;
     let data = match envelope.data {
-        Some(data) => serde_json::from_str(data.get()).map_err(|error| (Reason::InvalidStatus, error.to_string()))?,
+        Some(data) => serde_json::from_str(data.get())
+            .map_err(|error| (Reason::InvalidStatus, error.to_string()))?,
         None => Value::Null,
     };
-    let named = data.get("module").and_then(Value::as_str).or(envelope.source.rsplit('/').next()).unwrap_or_default();
+    let named = data
+        .get("module")
+        .and_then(Value::as_str)
+        .or(envelope.source.rsplit('/').next())
+        .unwrap_or_default();
     if named.is_empty() {
-        return Err((Reason::InvalidStatus, "neither data.module nor the source names a module".to_owned()));
+        return Err((
+            Reason::InvalidStatus,
+            "neither data.module nor the source names a module".to_owned(),
+        ));
     }
-    let at = envelope.time.as_deref().and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()).unwrap_or_else(OffsetDateTime::now_utc);
+    let at = envelope
+        .time
+        .as_deref()
+        .and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok())
+        .unwrap_or_else(OffsetDateTime::now_utc);
     let named = named.to_owned();
     match data {
         Value::Null => Ok((named, None, at)),
         Value::Object(_) => Ok((named, Some(data), at)),
-        _ => Err((Reason::InvalidStatus, "data is not an object; a status is an object, or null to remove it".to_owned())),
+        _ => Err((
+            Reason::InvalidStatus,
+            "data is not an object; a status is an object, or null to remove it".to_owned(),
+        )),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::requests::{Answer, Request};
 use crate::shared_port::SharedPort;
 
 /// Why a request has no good answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
     /// Nothing, or not all of it, in time.
     #[error("no answer within {0:?}")]
@@ -33,9 +33,14 @@ pub enum CallError {
     /// What came is not the answer to what was asked.
     #[error("the answer is wrong: {0}")]
     BadResponse(String),
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Transport(io::Error),
+    /// The connection broke, or there is none.
+    #[error("no connection: {text}")]
+    Transport {
+        /// What kind of failure.
+        kind: io::ErrorKind,
+        /// In the system's words.
+        text: String,
+    },
 }
 
 impl CallError {
@@ -45,7 +50,7 @@ impl CallError {
             CallError::Timeout(_) => BadReason::Timeout,
             CallError::Exception(code) => BadReason::from_modbus_exception(*code),
             CallError::BadResponse(_) => BadReason::BadResponse,
-            CallError::Transport(_) => BadReason::NoConnection,
+            CallError::Transport { .. } => BadReason::NoConnection,
         }
     }
 
@@ -203,7 +208,7 @@ impl Connection {
             CallError::Exception(_) => return true,
             CallError::Timeout(_) | CallError::BadResponse(_) => false,
             // The codec's way to say that no frame could be made of what came.
-            CallError::Transport(error) => error.kind() != io::ErrorKind::InvalidData,
+            CallError::Transport { kind, .. } => *kind != io::ErrorKind::InvalidData,
         };
         // On TCP the late answer would be taken for the next one's; a new connection does not have it.
         let Some((port, _)) = self.line.as_mut().filter(|_| !broken) else {
@@ -243,7 +248,10 @@ impl Connection {
                 Err(CallError::Exception(exception.into()))
             }
             Err(Error::Protocol(error)) => Err(CallError::BadResponse(cut(error.to_string()))),
-            Err(Error::Transport(error)) => Err(CallError::Transport(error)),
+            Err(Error::Transport(error)) => Err(CallError::Transport {
+                kind: error.kind(),
+                text: error.to_string(),
+            }),
         }
     }
 
@@ -274,7 +282,12 @@ async fn open_tcp(tcp: &Tcp, limit: Duration) -> io::Result<Context> {
     };
     let stream = timeout(limit, TcpStream::connect((host.as_str(), *port)))
         .await
-        .map_err(|_| told(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))?
+        .map_err(|_| {
+            told(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {limit:?}"),
+            )
+        })?
         .map_err(|error| told(error.kind(), error.to_string()))?;
     // A request is one small segment; waiting for more to send would cost up to 40 ms.
     stream.set_nodelay(true)?;

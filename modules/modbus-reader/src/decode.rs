@@ -211,7 +211,11 @@ mod tests {
         ];
         for (order, registers) in cases {
             let reading = read(&codec(Kind::U32, order), &registers);
-            assert_eq!(reading, Reading::Good(Value::UInt(0x0A0B_0C0D)), "{order:?}");
+            assert_eq!(
+                reading,
+                Reading::Good(Value::UInt(0x0A0B_0C0D)),
+                "{order:?}"
+            );
         }
         let cases = [
             (Order::BigEndian, [0x0102, 0x0304, 0x0506, 0x0708]),
@@ -232,7 +236,10 @@ mod tests {
     #[test]
     fn numbers_and_bits() {
         let big = Order::BigEndian;
-        assert_eq!(read(&codec(Kind::I16, big), &[0xFFFF]), Reading::Good(Value::Int(-1)));
+        assert_eq!(
+            read(&codec(Kind::I16, big), &[0xFFFF]),
+            Reading::Good(Value::Int(-1))
+        );
         assert_eq!(
             read(&codec(Kind::I64, big), &[0x8000, 0, 0, 0]),
             Reading::Good(Value::Int(i64::MIN))
@@ -261,7 +268,10 @@ mod tests {
             }),
             ..codec(Kind::U16, big)
         };
-        assert_eq!(read(&scaled, &[1234]), Reading::Good(Value::Float(1234.0 * 0.1 - 40.0)));
+        assert_eq!(
+            read(&scaled, &[1234]),
+            Reading::Good(Value::Float(1234.0 * 0.1 - 40.0))
+        );
     }
 
     #[test]
@@ -277,8 +287,14 @@ mod tests {
         text.decode(&[0x4142, 0x4300, 0], &mut reading);
         assert_eq!(before, address(&reading));
         let swapped = codec(Kind::Text(3), Order::ByteSwapped);
-        assert_eq!(read(&swapped, &[0x4241, 0x0043]), Reading::Good(Value::Text("ABC".into())));
-        assert_eq!(read(&text, &[0xFFFF; 3]), Reading::Bad(BadReason::InvalidText));
+        assert_eq!(
+            read(&swapped, &[0x4241, 0x0043]),
+            Reading::Good(Value::Text("ABC".into()))
+        );
+        assert_eq!(
+            read(&text, &[0xFFFF; 3]),
+            Reading::Bad(BadReason::InvalidText)
+        );
     }
 
     #[test]

@@ -121,7 +121,9 @@ impl Codec {
 
     /// The raw number, not yet rounded.
     fn real(&self, value: &Json) -> Result<f64, EncodeError> {
-        let number = value.as_f64().ok_or_else(|| wrong_type("a number", value))?;
+        let number = value
+            .as_f64()
+            .ok_or_else(|| wrong_type("a number", value))?;
         Ok(match self.scaling {
             None => number,
             Some(scaling) => (number - scaling.offset) / scaling.scale,
@@ -142,7 +144,10 @@ impl Codec {
     }
 
     fn registers(&self, raw: u64) -> Vec<u16> {
-        let mut registers: Vec<u16> = (0..self.width()).rev().map(|word| (raw >> (16 * word)) as u16).collect();
+        let mut registers: Vec<u16> = (0..self.width())
+            .rev()
+            .map(|word| (raw >> (16 * word)) as u16)
+            .collect();
         if matches!(self.order, Order::WordSwapped | Order::LittleEndian) {
             registers.reverse();
         }
@@ -296,25 +301,53 @@ mod tests {
         let plain = codec(Kind::I16, Order::BigEndian, None);
         for value in [json!(-32769), json!(32768), json!(1e300), json!(u64::MAX)] {
             let error = plain.encode(&value).unwrap_err();
-            assert!(matches!(error, EncodeError::Range { low: -32768.0, high: 32767.0, .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    EncodeError::Range {
+                        low: -32768.0,
+                        high: 32767.0,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
         }
-        assert!(matches!(plain.encode(&json!(1.5)), Err(EncodeError::Whole { .. })));
+        assert!(matches!(
+            plain.encode(&json!(1.5)),
+            Err(EncodeError::Whole { .. })
+        ));
         assert_eq!(plain.encode(&json!(2.0)), Ok(Encoded::Registers(vec![2])));
         for value in [json!("1"), json!(true), json!(null), json!([1])] {
-            assert!(matches!(plain.encode(&value), Err(EncodeError::Type { .. })));
+            assert!(matches!(
+                plain.encode(&value),
+                Err(EncodeError::Type { .. })
+            ));
         }
         let scale = Scaling {
             scale: 0.1,
             offset: -40.0,
         };
         let scaled = codec(Kind::U16, Order::BigEndian, Some(scale));
-        assert_eq!(scaled.encode(&json!(21.5)), Ok(Encoded::Registers(vec![615])));
+        assert_eq!(
+            scaled.encode(&json!(21.5)),
+            Ok(Encoded::Registers(vec![615]))
+        );
         let error = scaled.encode(&json!(-41)).unwrap_err();
-        assert_eq!(error.to_string(), "the value -41 is out of range: -40 to 6513.5 can be written");
+        assert_eq!(
+            error.to_string(),
+            "the value -41 is out of range: -40 to 6513.5 can be written"
+        );
         let single = codec(Kind::F32, Order::BigEndian, None);
-        assert!(matches!(single.encode(&json!(1e39)), Err(EncodeError::Range { .. })));
+        assert!(matches!(
+            single.encode(&json!(1e39)),
+            Err(EncodeError::Range { .. })
+        ));
         let wide = codec(Kind::U64, Order::BigEndian, None);
-        assert_eq!(wide.encode(&json!(u64::MAX)), Ok(Encoded::Registers(vec![u16::MAX; 4])));
+        assert_eq!(
+            wide.encode(&json!(u64::MAX)),
+            Ok(Encoded::Registers(vec![u16::MAX; 4]))
+        );
     }
 
     #[test]
@@ -323,8 +356,14 @@ mod tests {
         assert_eq!(coil.encode(&json!(true)), Ok(Encoded::Bit(true)));
         assert!(coil.encode(&json!(1)).is_err());
         let text = codec(Kind::Text(3), Order::BigEndian, None);
-        assert_eq!(text.encode(&json!("AB")), Ok(Encoded::Registers(vec![0x4142, 0])));
-        assert_eq!(text.encode(&json!("ABCD")), Err(EncodeError::Length { found: 4, room: 3 }));
+        assert_eq!(
+            text.encode(&json!("AB")),
+            Ok(Encoded::Registers(vec![0x4142, 0]))
+        );
+        assert_eq!(
+            text.encode(&json!("ABCD")),
+            Err(EncodeError::Length { found: 4, room: 3 })
+        );
         assert_eq!(text.encode(&json!("A\0")), Err(EncodeError::Nul));
     }
 }

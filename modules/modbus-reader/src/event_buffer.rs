@@ -63,13 +63,6 @@ pub struct Batch {
     places: Vec<(u64, u32)>,
 }
 
-impl Batch {
-    /// The streams the events are of.
-    fn streams(&self) -> impl Iterator<Item = u32> {
-        self.places.iter().map(|(_, stream)| *stream)
-    }
-}
-
 impl EventBuffer {
     /// Holds up to `limit` bytes.
     pub fn new(limit: usize, batch: usize, metrics: Metrics) -> Self {
@@ -122,7 +115,7 @@ impl EventBuffer {
             dropped += 1;
         }
         let waiting = state.queue.len();
-        let wake = waiting == 1 || waiting == state.batch + 1;
+        let wake = waiting == 1 || waiting == state.batch || waiting == state.batch + 1;
         self.report(&state);
         drop(state);
         if dropped > 0 {
@@ -133,9 +126,9 @@ impl EventBuffer {
         }
     }
 
-    /// Takes up to a batch out. Events of one stream share a call, or calls at the same time (`busy`), only while there
-    /// is more than a batch to catch up with: the broker may take in what comes together in any order.
-    pub fn take(&self, busy: &[Batch]) -> Option<Batch> {
+    /// Takes up to a batch out. Events of one stream share a batch only while there is more than a batch to catch up
+    /// with: the broker may take in what comes together in any order.
+    pub fn take(&self) -> Option<Batch> {
         let mut state = self.state();
         let most = state.batch.max(1);
         let mut batch = Batch {
@@ -148,7 +141,7 @@ impl EventBuffer {
                 batch.events.push(entry.event);
             }
         } else {
-            let mut streams: HashSet<u32> = busy.iter().flat_map(Batch::streams).collect();
+            let mut streams = HashSet::new();
             let mut later = VecDeque::new();
             for entry in state.queue.drain(..) {
                 if streams.insert(entry.stream) {
@@ -208,7 +201,7 @@ impl EventBuffer {
         self.state().queue.len()
     }
 
-    /// Returns after an event came in while there was none, or when there came to be more than a batch.
+    /// Returns after an event came in while none waited, and when a batch is full.
     pub async fn woken(&self) {
         self.shared.wake.notified().await;
     }
@@ -226,5 +219,120 @@ impl EventBuffer {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event(number: u64) -> Event {
+        Event {
+            id: format!("m/d/g/e/{number}"),
+            body: vec![b'x'; 100].into(),
+        }
+    }
+
+    fn size() -> usize {
+        OVERHEAD + 100 + "m/d/g/e/0".len()
+    }
+
+    fn buffer(events: usize, batch: usize) -> EventBuffer {
+        EventBuffer::new(events * size(), batch, Metrics::register())
+    }
+
+    fn ids(batch: &Batch) -> Vec<&str> {
+        batch
+            .events
+            .iter()
+            .map(|event| event.id.rsplit('/').next().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_when_it_is_full() {
+        let buffer = buffer(3, 10);
+        for number in 0..5 {
+            buffer.push(number as u32, event(number));
+        }
+        let batch = buffer.take().unwrap();
+        assert_eq!(ids(&batch), ["2", "3", "4"]);
+        // What is being published still counts: there is no room, so the new one goes.
+        buffer.push(9, event(9));
+        assert_eq!(buffer.waiting(), 0);
+        assert_eq!(buffer.settle(batch, &[]), 3);
+        assert!(buffer.is_empty());
+        buffer.push(9, event(9));
+        assert_eq!(buffer.waiting(), 1);
+    }
+
+    #[test]
+    fn one_stream_has_one_event_in_a_call_unless_there_is_a_backlog() {
+        let buffer = buffer(100, 3);
+        for number in 0..3 {
+            buffer.push(if number == 2 { 0 } else { number as u32 }, event(number));
+        }
+        let batch = buffer.take().unwrap();
+        assert_eq!(ids(&batch), ["0", "1"]);
+        for number in 3..7 {
+            buffer.push(0, event(number));
+        }
+        let backlog = buffer.take().unwrap();
+        assert_eq!(ids(&backlog), ["2", "3", "4"]);
+    }
+
+    #[test]
+    fn what_failed_comes_again_in_its_place() {
+        let buffer = buffer(100, 3);
+        for number in 0..5 {
+            buffer.push(number as u32, event(number));
+        }
+        let first = buffer.take().unwrap();
+        let second = buffer.take().unwrap();
+        assert_eq!(buffer.settle(second, &[0, 1]), 0);
+        assert_eq!(buffer.settle(first, &[1]), 2);
+        buffer.set_limits(100 * size(), 10);
+        assert_eq!(ids(&buffer.take().unwrap()), ["1", "3", "4"]);
+    }
+
+    proptest! {
+        /// Against a plain list: nothing is lost, doubled or out of order, and the bytes are right at the end.
+        #[test]
+        fn nothing_is_lost_that_fits(actions in proptest::collection::vec((0u8..4, any::<u64>()), 1..200)) {
+            let buffer = buffer(10_000, 4);
+            let (mut made, mut confirmed, mut flying) = (0u64, Vec::new(), Vec::new());
+            for (action, seed) in actions {
+                match action {
+                    0 | 1 => {
+                        buffer.push((seed % 3) as u32, event(made));
+                        made += 1;
+                    }
+                    2 => flying.extend(buffer.take()),
+                    _ => {
+                        let Some(batch) = flying.pop() else { continue };
+                        let failed: Vec<usize> = (0..batch.events.len()).filter(|bit| seed >> bit & 1 == 1).collect();
+                        let done = ids(&batch).iter().enumerate().filter(|(position, _)| !failed.contains(position))
+                            .map(|(_, id)| id.parse::<u64>().unwrap()).collect::<Vec<_>>();
+                        prop_assert_eq!(buffer.settle(batch, &failed), done.len());
+                        confirmed.extend(done);
+                    }
+                }
+            }
+            for batch in flying {
+                confirmed.extend(ids(&batch).iter().map(|id| id.parse::<u64>().unwrap()));
+                buffer.settle(batch, &[]);
+            }
+            buffer.set_limits(10_000 * size(), 100_000);
+            while let Some(batch) = buffer.take() {
+                let ids: Vec<u64> = ids(&batch).iter().map(|id| id.parse().unwrap()).collect();
+                prop_assert!(ids.is_sorted());
+                confirmed.extend(ids);
+                buffer.settle(batch, &[]);
+            }
+            confirmed.sort_unstable();
+            prop_assert_eq!(confirmed, (0..made).collect::<Vec<_>>());
+            prop_assert_eq!(buffer.state().bytes, 0);
+        }
     }
 }

@@ -1,3 +1,7 @@
 //! Reads Modbus devices and publishes measurements.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    module_runtime::run(module_runtime::module!(), modbus_reader::run)
+}

@@ -1,6 +1,9 @@
 //! The figures of this module. Handles are made once: looking a name up costs more than counting.
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 /// Handles of every figure. Clones count into the same.
 #[derive(Clone)]
@@ -51,7 +54,10 @@ impl Metrics {
             points: count("points_total", "Tags in events, good and bad"),
             polls: count("polls_total", "Cycles that asked a device"),
             requests: count("requests_total", "Modbus requests sent"),
-            request_errors: count("request_errors_total", "Modbus requests without a good answer"),
+            request_errors: count(
+                "request_errors_total",
+                "Modbus requests without a good answer",
+            ),
             overruns: count("overruns_total", "Grid points that passed without a cycle"),
             lateness: {
                 let name = "fieldgate_modbus_reader_lateness_seconds";

@@ -40,6 +40,11 @@ impl Parking {
         }
     }
 
+    /// Whether it is left alone at present, but for the probe.
+    pub fn is_parked(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// Whether a running cycle may go on asking: the device may have been parked since it began.
     pub fn may_ask(&self, stream: usize) -> bool {
         self.until.is_none() || self.probe == Some(stream)

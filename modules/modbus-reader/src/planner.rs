@@ -65,9 +65,10 @@ pub fn plan(spans: &[Span], limits: Limits) -> Vec<Block> {
             if beyond && width > u32::from(limits.max_width) {
                 break;
             }
-            let candidate = (requests + 1, read + width, first);
-            if candidate < best[last + 1] {
-                best[last + 1] = candidate;
+            // Of equal plans the one with the fuller requests first.
+            let known = &mut best[last + 1];
+            if (requests + 1, read + width) <= (known.0, known.1) {
+                *known = (requests + 1, read + width, first);
             }
         }
     }
@@ -154,8 +155,14 @@ mod tests {
 
     fn spans() -> impl Strategy<Value = Vec<Span>> {
         // Dense, so that gaps, overlap and limits all happen.
-        let one = (0u16..600, prop_oneof![Just(1u16), Just(2), Just(4), 1u16..20]);
-        proptest::collection::vec(one.prop_map(|(address, width)| span(address, width)), 0..120)
+        let one = (
+            0u16..600,
+            prop_oneof![Just(1u16), Just(2), Just(4), 1u16..20],
+        );
+        proptest::collection::vec(
+            one.prop_map(|(address, width)| span(address, width)),
+            0..120,
+        )
     }
 
     fn limits() -> impl Strategy<Value = Limits> {

@@ -135,6 +135,11 @@ impl Request {
 impl std::fmt::Display for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let last = u32::from(self.address) + u32::from(self.count.max(1)) - 1;
-        write!(formatter, "{} {} to {last}", self.table.as_str(), self.address)
+        write!(
+            formatter,
+            "{} {} to {last}",
+            self.table.as_str(),
+            self.address
+        )
     }
 }

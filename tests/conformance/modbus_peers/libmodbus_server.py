@@ -26,12 +26,20 @@ class LibmodbusServer:
     def __init__(self, program, image, unit, serial_path=None):
         self.port = None if serial_path else free_ports(1)[0]
         where = ["rtu", serial_path] if serial_path else ["tcp", self.port]
-        command = [str(part) for part in [program, *where, unit]]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for table, cells in image.items():
+        self.command = [str(part) for part in [program, *where, unit]]
+        self.image = image
+        self._start()
+
+    def _start(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for table, cells in self.image.items():
             for address, value in cells.items():
                 self._send(f"set {LETTER[table]} {address} {int(value)}")
-        assert self._ask("ready") == "ready", f"{command} did not start"
+        assert self._ask("ready") == "ready", f"{self.command} did not start"
+
+    def restart(self):
+        self.close()
+        self._start()
 
     def _send(self, line):
         self.process.stdin.write(line + "\n")

@@ -39,7 +39,11 @@ pub(crate) async fn run(system: &System, notes: &Notes, report: &mut ChaosReport
         &processes.emulator,
     ] {
         report.faults += 1;
-        notes.say(format!("chaos {}/{FAULTS}: kill -9 {}", report.faults, process.name()));
+        notes.say(format!(
+            "chaos {}/{FAULTS}: kill -9 {}",
+            report.faults,
+            process.name()
+        ));
         if process.name() == processes.reader.name() {
             system.checker.lock().reader_was_killed();
         }
@@ -48,7 +52,9 @@ pub(crate) async fn run(system: &System, notes: &Notes, report: &mut ChaosReport
         sleep(BETWEEN).await;
     }
     report.faults += 1;
-    notes.say(format!("chaos {FAULTS}/{FAULTS}: the hub is away for {OUTAGE_SECONDS} s"));
+    notes.say(format!(
+        "chaos {FAULTS}/{FAULTS}: the hub is away for {OUTAGE_SECONDS} s"
+    ));
     take_hub_away(system).await?;
     let back = Duration::from_secs(OUTAGE_SECONDS);
     sleep(back).await;
@@ -81,7 +87,9 @@ async fn take_hub_away(system: &System) -> Result<()> {
 
 async fn healed(system: &System, notes: &Notes, since: SystemTime, within: Duration) -> bool {
     let started = Instant::now();
-    let healed = timeout(within, wait_for_event_after(system, since)).await.is_ok();
+    let healed = timeout(within, wait_for_event_after(system, since))
+        .await
+        .is_ok();
     if healed {
         notes.say(format!(
             "  healed: an event made after the fault arrived {:.1} s later",
@@ -94,7 +102,12 @@ async fn healed(system: &System, notes: &Notes, since: SystemTime, within: Durat
 }
 
 async fn wait_for_event_after(system: &System, since: SystemTime) {
-    while system.checker.lock().newest_event().is_none_or(|newest| newest <= since) {
+    while system
+        .checker
+        .lock()
+        .newest_event()
+        .is_none_or(|newest| newest <= since)
+    {
         sleep(Duration::from_millis(50)).await;
     }
 }

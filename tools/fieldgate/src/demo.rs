@@ -93,7 +93,9 @@ async fn watched(
     screen: bool,
     started: SystemTime,
 ) -> Result<(DemoReport, Vec<String>)> {
-    let mut view = screen.then(|| View::open(signals.stop.clone())).transpose()?;
+    let mut view = screen
+        .then(|| View::open(signals.stop.clone()))
+        .transpose()?;
     notes.say("starting");
     let system = tokio::select! {
         system = Box::pin(System::start(Plant::demo(), binaries, directory, notes)) => system?,
@@ -111,15 +113,22 @@ async fn watched(
         .map(|process| process.state().restarts)
         .sum();
     let checker = system.checker.clone();
-    let signposts = system.signposts(directory);
-    let stopped = Box::pin(system.stop(if args.chaos { ARRIVAL_AFTER_CHAOS } else { ARRIVAL })).await;
-    drop(view);
-    if screen && args.keep.is_some() {
-        signposts.iter().for_each(|line| eprintln!("{line}"));
+    if view.take().is_some() {
+        notes.leave_screen();
     }
+    let stopped = Box::pin(system.stop(if args.chaos {
+        ARRIVAL_AFTER_CHAOS
+    } else {
+        ARRIVAL
+    }))
+    .await;
     let (verdict, first_arrival, examples) = {
         let checker = checker.lock();
-        (checker.verdict(), checker.first_arrival(), checker.examples())
+        (
+            checker.verdict(),
+            checker.first_arrival(),
+            checker.examples(),
+        )
     };
     examples.iter().for_each(|example| eprintln!("{example}"));
     let planned = chaos.filter(|_| matches!(end, End::TimeIsUp));
@@ -127,7 +136,10 @@ async fn watched(
     if let Err(error) = stopped {
         faults.push(format!("{error:#}"));
     }
-    Ok((DemoReport::new(&verdict, started, first_arrival, restarts, chaos), faults))
+    Ok((
+        DemoReport::new(&verdict, started, first_arrival, restarts, chaos),
+        faults,
+    ))
 }
 
 /// Shows the running system until it is time to end.

@@ -25,10 +25,10 @@ impl Http {
         }
     }
 
-    /// GET; an answer other than 200 is an error.
+    /// GET; an answer outside 2xx is an error.
     pub(crate) async fn get(&self, url: &str, deadline: Duration) -> Result<Bytes> {
         let (status, body) = self.call(Method::GET, url, None, deadline).await?;
-        if status != StatusCode::OK {
+        if !status.is_success() {
             bail!("GET {url}: {status}: {}", excerpt(&body));
         }
         Ok(body)

@@ -1,5 +1,6 @@
 //! The command line of Fieldgate.
 
+mod bench;
 mod chaos;
 mod demo;
 mod duration;
@@ -8,6 +9,7 @@ mod guard;
 mod http;
 mod metrics;
 mod notes;
+mod procfs;
 mod report;
 mod signals;
 mod snapshot;
@@ -31,6 +33,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -40,6 +44,7 @@ fn main() -> Result<ExitCode> {
     let started = SystemTime::now();
     match Arguments::parse().command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args, started)),
+        Command::Bench(command) => runtime()?.block_on(bench::run(command)),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -7,7 +7,6 @@ pub(crate) struct Samples(Vec<Sample>);
 #[derive(Debug, Clone)]
 struct Sample {
     name: String,
-    labels: String,
     value: f64,
 }
 
@@ -25,14 +24,6 @@ impl Samples {
             .map(|sample| sample.value)
             .reduce(|a, b| a + b)
     }
-
-    /// A metric's value for the label set that contains `label`, like `quantile="0.99"`.
-    pub(crate) fn with_label(&self, name: &str, label: &str) -> Option<f64> {
-        self.0
-            .iter()
-            .find(|sample| sample.name == name && sample.labels.contains(label))
-            .map(|sample| sample.value)
-    }
 }
 
 fn sample(line: &str) -> Option<Sample> {
@@ -40,19 +31,15 @@ fn sample(line: &str) -> Option<Sample> {
         return None;
     }
     // Label values may hold spaces: the name ends at '{' or the first space, the labels at the last '}'.
-    let (name, labels, rest) = match line.find('{') {
+    let (name, rest) = match line.find('{') {
         Some(open) => {
             let close = line.rfind('}').filter(|close| *close > open)?;
-            (&line[..open], &line[open + 1..close], &line[close + 1..])
+            (&line[..open], &line[close + 1..])
         }
-        None => {
-            let (name, rest) = line.split_once(' ')?;
-            (name, "", rest)
-        }
+        None => line.split_once(' ')?,
     };
     Some(Sample {
         name: name.to_owned(),
-        labels: labels.to_owned(),
         value: rest.split_whitespace().next()?.parse().ok()?,
     })
 }
@@ -69,6 +56,5 @@ mod tests {
         assert_eq!(samples.sum("x_total"), Some(7.0));
         assert_eq!(samples.sum("y"), Some(1.5));
         assert_eq!(samples.sum("z"), None);
-        assert_eq!(samples.with_label("x_total", "reason=\"c"), Some(4.0));
     }
 }

@@ -124,14 +124,16 @@ mod tests {
     #[test]
     fn the_line_starts_with_the_keys_of_the_issue() {
         let started = SystemTime::UNIX_EPOCH;
-        let report = DemoReport::new(&good(), started, Some(started + Duration::from_millis(2345)), 0, None);
-        let line = serde_json::to_string(&report).unwrap();
-        assert!(
-            line.starts_with(
-                r#"{"events_read":10,"events_delivered":10,"missing":0,"duplicates":0,"values_checked":100,"values_wrong":0,"latency_ms_p50":12.3,"latency_ms_p99":45.6,"first_message_s":2.35"#
-            ) || line.contains(r#""first_message_s":2.34"#),
-            "{line}"
+        let report = DemoReport::new(
+            &good(),
+            started,
+            Some(started + Duration::from_millis(2250)),
+            0,
+            None,
         );
+        let line = serde_json::to_string(&report).unwrap();
+        let start = r#"{"events_read":10,"events_delivered":10,"missing":0,"duplicates":0,"values_checked":100,"values_wrong":0,"latency_ms_p50":12.3,"latency_ms_p99":45.6,"first_message_s":2.25"#;
+        assert!(line.starts_with(start), "{line}");
     }
 
     #[test]
@@ -149,7 +151,10 @@ mod tests {
             spoil(&mut verdict);
             assert_eq!(faults(&verdict, None).len(), 1, "{verdict:?}");
         }
-        let half = ChaosReport { faults: 3, healed: 3 };
+        let half = ChaosReport {
+            faults: 3,
+            healed: 3,
+        };
         assert_eq!(faults(&good(), Some(half)).len(), 1);
     }
 }

@@ -23,10 +23,14 @@ impl Signals {
         let signals = Self::default();
         let (stop, abort) = (signals.stop.clone(), signals.abort.clone());
         tokio::spawn(async move {
-            any(&mut interrupt, &mut terminate, &mut hangup).await;
-            stop.cancel();
-            any(&mut interrupt, &mut terminate, &mut hangup).await;
-            abort.cancel();
+            loop {
+                any(&mut interrupt, &mut terminate, &mut hangup).await;
+                // The keyboard may have asked to stop already.
+                if stop.is_cancelled() {
+                    return abort.cancel();
+                }
+                stop.cancel();
+            }
         });
         Ok(signals)
     }

@@ -43,7 +43,11 @@ impl Observer {
     }
 
     pub(crate) async fn look(&mut self, system: &System) -> Snapshot {
-        let scraped = system.http.get(&system.hub_metrics_url(), SCRAPE_DEADLINE).await.ok();
+        let scraped = system
+            .http
+            .get(&system.hub_metrics_url(), SCRAPE_DEADLINE)
+            .await
+            .ok();
         let samples = scraped.map(|text| Samples::parse(&String::from_utf8_lossy(&text)));
         let metric = |name| samples.as_ref().and_then(|samples| samples.sum(name));
         let (verdict, outstanding, devices) = {
@@ -89,7 +93,9 @@ impl Snapshot {
 
     /// The snapshot in one line.
     pub(crate) fn line(&self) -> String {
-        let number = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.0}"));
+        let number = |value: Option<f64>| {
+            value.map_or_else(|| "?".to_owned(), |value| format!("{value:.0}"))
+        };
         let silent: Vec<&str> = self
             .processes
             .iter()
@@ -99,7 +105,12 @@ impl Snapshot {
         let bad: Vec<String> = self
             .devices
             .iter()
-            .filter_map(|(name, device)| device.bad.as_ref().map(|reason| format!("{name}: {reason}")))
+            .filter_map(|(name, device)| {
+                device
+                    .bad
+                    .as_ref()
+                    .map(|reason| format!("{name}: {reason}"))
+            })
             .collect();
         let mut line = format!(
             "{:5.1} events/s, {} at the hub, {} on the way, queue {} (oldest {} s), hub {}, p50 {} ms, wrong {}, duplicates {}",

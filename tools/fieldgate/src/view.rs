@@ -104,14 +104,17 @@ fn asks_to_quit(event: &Event) -> bool {
 }
 
 fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, notes: &Notes) {
-    let devices_height = u16::try_from(snapshot.devices.len()).unwrap_or(u16::MAX).saturating_add(3);
+    let devices_height = u16::try_from(snapshot.devices.len())
+        .unwrap_or(u16::MAX)
+        .saturating_add(3);
     let [head, devices, below] = Layout::vertical([
         Constraint::Length(6),
         Constraint::Length(devices_height),
         Constraint::Min(4),
     ])
     .areas(frame.area());
-    let [processes, messages] = Layout::horizontal([Constraint::Length(34), Constraint::Min(20)]).areas(below);
+    let [processes, messages] =
+        Layout::horizontal([Constraint::Length(34), Constraint::Min(20)]).areas(below);
     frame.render_widget(summary(snapshot), head);
     frame.render_widget(device_table(snapshot), devices);
     frame.render_widget(process_table(snapshot), processes);
@@ -127,7 +130,10 @@ fn summary(snapshot: &Snapshot) -> Paragraph<'static> {
         Some(true) => Span::from("connected").green(),
         _ => Span::from(snapshot.hub_state()).red(),
     };
-    let wrong = format!("{} wrong, {} duplicates", verdict.values_wrong, verdict.duplicates);
+    let wrong = format!(
+        "{} wrong, {} duplicates",
+        verdict.values_wrong, verdict.duplicates
+    );
     Paragraph::new(vec![
         Line::from(vec![
             Span::from(format!("{:6.1} events/s", snapshot.events_per_second)).bold(),
@@ -141,7 +147,9 @@ fn summary(snapshot: &Snapshot) -> Paragraph<'static> {
             hub,
             Span::from(format!(
                 " · queue {} events, oldest {}",
-                snapshot.queue_depth.map_or_else(|| "?".to_owned(), |depth| format!("{depth:.0}")),
+                snapshot
+                    .queue_depth
+                    .map_or_else(|| "?".to_owned(), |depth| format!("{depth:.0}")),
                 optional(snapshot.queue_age_s, "s")
             )),
         ]),
@@ -188,7 +196,11 @@ fn device_table(snapshot: &Snapshot) -> Table<'static> {
     });
     Table::new(
         rows,
-        [Constraint::Length(12), Constraint::Length(20), Constraint::Min(20)],
+        [
+            Constraint::Length(12),
+            Constraint::Length(20),
+            Constraint::Min(20),
+        ],
     )
     .header(Row::new(["device", "state", "last values"]).bold())
     .block(Block::bordered())
@@ -227,7 +239,11 @@ fn process_table(snapshot: &Snapshot) -> Table<'static> {
     });
     Table::new(
         rows,
-        [Constraint::Length(22), Constraint::Length(5), Constraint::Length(4)],
+        [
+            Constraint::Length(22),
+            Constraint::Length(5),
+            Constraint::Length(4),
+        ],
     )
     .block(Block::bordered().title(" processes "))
 }
@@ -271,9 +287,20 @@ mod tests {
         let notes = Notes::new(true);
         notes.say("chaos 1/7");
         let mut terminal = Terminal::new(TestBackend::new(110, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, &snapshot, &notes)).unwrap();
+        terminal
+            .draw(|frame| draw(frame, &snapshot, &notes))
+            .unwrap();
         let screen = terminal.backend().to_string();
-        for expected in ["58.0 events/s", "queue 17", "disconnected", "press-1", "timeout", "level-1 42", "nats-server", "chaos 1/7"] {
+        for expected in [
+            "58.0 events/s",
+            "queue 17",
+            "disconnected",
+            "press-1",
+            "timeout",
+            "level-1 42",
+            "nats-server",
+            "chaos 1/7",
+        ] {
             assert!(screen.contains(expected), "{expected}: {screen}");
         }
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -26,10 +27,14 @@ pub enum CertificateError {
         source: std::io::Error,
     },
     /// A name cannot stand in a certificate, or a stored key is damaged.
-    #[error("certificate: {0}; check the host names, or remove the *.pem files from the data folder to have new ones made")]
+    #[error(
+        "certificate: {0}; check the host names, or remove the *.pem files from the data folder to have new ones made"
+    )]
     Make(#[from] rcgen::Error),
     /// The stored files do not fit together.
-    #[error("{path} is not usable: {message}; remove the *.pem files from the data folder to have new ones made")]
+    #[error(
+        "{path} is not usable: {message}; remove the *.pem files from the data folder to have new ones made"
+    )]
     Unusable {
         /// The file in question.
         path: PathBuf,
@@ -47,7 +52,10 @@ pub(crate) struct Certificates {
 
 /// Reads the certificates under `data`, or makes them. The authority is never replaced; the server certificate is when
 /// the set of names has changed.
-pub(crate) fn open(data: &Path, names: &BTreeSet<String>) -> Result<Certificates, CertificateError> {
+pub(crate) fn open(
+    data: &Path,
+    names: &BTreeSet<String>,
+) -> Result<Certificates, CertificateError> {
     let ca_file = data.join("ca.pem");
     let ca_key_file = data.join("ca-key.pem");
     let server_file = data.join("server.pem");
@@ -67,9 +75,15 @@ pub(crate) fn open(data: &Path, names: &BTreeSet<String>) -> Result<Certificates
         }
     };
 
-    let stored = (read(&server_file)?, read(&server_key_file)?, read(&names_file)?);
+    let stored = (
+        read(&server_file)?,
+        read(&server_key_file)?,
+        read(&names_file)?,
+    );
     let (certificate, key) = match stored {
-        (Some(certificate), Some(key), Some(stored_names)) if stored_names == wanted => (certificate, key),
+        (Some(certificate), Some(key), Some(stored_names)) if stored_names == wanted => {
+            (certificate, key)
+        }
         _ => {
             let key = KeyPair::generate()?;
             let issuer = Issuer::new(authority_parameters(), ca_key);
@@ -83,24 +97,34 @@ pub(crate) fn open(data: &Path, names: &BTreeSet<String>) -> Result<Certificates
         }
     };
 
-    let unusable = |message: String| CertificateError::Unusable { path: server_file.clone(), message };
+    let unusable = |message: String| CertificateError::Unusable {
+        path: server_file.clone(),
+        message,
+    };
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(error.to_string()))?;
-    let server = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        // Both: the Python SDK insists on TLS 1.2, the Node SDK takes 1.3.
-        .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
         .map_err(|error| unusable(error.to_string()))?;
-    Ok(Certificates { ca_file, server: Arc::new(server) })
+    let server =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            // Both: the Python SDK insists on TLS 1.2, the Node SDK takes 1.3.
+            .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(|error| unusable(error.to_string()))?;
+    Ok(Certificates {
+        ca_file,
+        server: Arc::new(server),
+    })
 }
 
 /// The same parameters each time, because together with the stored key they *are* the issuer: its name and key
 /// identifier come out equal to those in the stored certificate.
 fn authority_parameters() -> CertificateParams {
     let mut parameters = CertificateParams::default();
-    parameters.distinguished_name.push(DnType::CommonName, "Fieldgate IoT Hub emulator CA");
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "Fieldgate IoT Hub emulator CA");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut parameters);
@@ -109,7 +133,9 @@ fn authority_parameters() -> CertificateParams {
 
 fn server_parameters(names: &BTreeSet<String>) -> Result<CertificateParams, rcgen::Error> {
     let mut parameters = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
-    parameters.distinguished_name.push(DnType::CommonName, "Fieldgate IoT Hub emulator");
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "Fieldgate IoT Hub emulator");
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     // OpenSSL's strict mode wants it.
@@ -125,13 +151,22 @@ fn set_validity(parameters: &mut CertificateParams) {
 }
 
 fn read(path: &Path) -> Result<Option<String>, CertificateError> {
-    read_if_present(path).map_err(|source| CertificateError::File { path: path.to_path_buf(), source })
+    read_if_present(path).map_err(|source| CertificateError::File {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CertificateError> {
-    write_atomically(path, text.as_bytes()).map_err(|source| CertificateError::File { path: path.to_path_buf(), source })
+    write_atomically(path, text.as_bytes()).map_err(|source| CertificateError::File {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), CertificateError> {
-    write_secret_atomically(path, text.as_bytes()).map_err(|source| CertificateError::File { path: path.to_path_buf(), source })
+    write_secret_atomically(path, text.as_bytes()).map_err(|source| CertificateError::File {
+        path: path.to_path_buf(),
+        source,
+    })
 }

@@ -7,7 +7,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// Microseconds since 1970-01-01 UTC.
 pub(crate) fn unix_microseconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 

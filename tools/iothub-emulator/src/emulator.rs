@@ -45,7 +45,9 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address, or port 0 for a free port")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another address, or port 0 for a free port"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -98,7 +100,9 @@ impl Emulator {
     /// See [`StartError`]; nothing is left running.
     pub async fn start(options: Options) -> Result<Running, StartError> {
         let host_name = options.host_name.clone();
-        if host_name.is_empty() || host_name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+        if host_name.is_empty()
+            || host_name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control())
+        {
             return Err(StartError::HostName(host_name));
         }
         let file_error = |path: &PathBuf| {
@@ -106,9 +110,16 @@ impl Emulator {
             move |source| StartError::File { path, source }
         };
         std::fs::create_dir_all(&options.data).map_err(file_error(&options.data))?;
-        let data = options.data.canonicalize().map_err(file_error(&options.data))?;
+        let data = options
+            .data
+            .canonicalize()
+            .map_err(file_error(&options.data))?;
         let mut names: BTreeSet<String> = options.subject_alt_names.iter().cloned().collect();
-        names.extend([host_name.clone(), "localhost".to_owned(), "127.0.0.1".to_owned()]);
+        names.extend([
+            host_name.clone(),
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+        ]);
         let (mqtt_address, control_address) = (options.mqtt_address, options.control_address);
 
         let hub = Arc::new(Hub::open(options)?);
@@ -120,16 +131,38 @@ impl Emulator {
         let stop_on_drop = shutdown.clone().drop_guard();
         let tasks = TaskTracker::new();
         let tls = TlsAcceptor::from(certificates.server);
-        tasks.spawn(mqtt::listen(mqtt, Arc::clone(&hub), tls, tasks.clone(), shutdown.clone()));
+        tasks.spawn(mqtt::listen(
+            mqtt,
+            Arc::clone(&hub),
+            tls,
+            tasks.clone(),
+            shutdown.clone(),
+        ));
         tasks.spawn(control::serve(control, hub, shutdown.clone()));
         tasks.close();
 
-        let endpoints = Endpoints { host_name, mqtt_port, control_port, ca_file: certificates.ca_file };
+        let endpoints = Endpoints {
+            host_name,
+            mqtt_port,
+            control_port,
+            ca_file: certificates.ca_file,
+        };
         let path = data.join("endpoints.json");
-        let text = serde_json::to_vec(&endpoints).map_err(io::Error::other).map_err(file_error(&path))?;
+        let text = serde_json::to_vec(&endpoints)
+            .map_err(io::Error::other)
+            .map_err(file_error(&path))?;
         write_atomically(&path, &text).map_err(file_error(&path))?;
-        let ports = Ports { mqtt: mqtt_port, control: control_port };
-        Ok(Running { ports, endpoints, tasks, shutdown, _stop_on_drop: stop_on_drop })
+        let ports = Ports {
+            mqtt: mqtt_port,
+            control: control_port,
+        };
+        Ok(Running {
+            ports,
+            endpoints,
+            tasks,
+            shutdown,
+            _stop_on_drop: stop_on_drop,
+        })
     }
 }
 
@@ -146,7 +179,10 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.cancel();
         if timeout(STOP_DEADLINE, self.tasks.wait()).await.is_err() {
-            tracing::warn!("the emulator's tasks did not end in {} s", STOP_DEADLINE.as_secs());
+            tracing::warn!(
+                "the emulator's tasks did not end in {} s",
+                STOP_DEADLINE.as_secs()
+            );
         }
     }
 }

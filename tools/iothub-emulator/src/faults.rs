@@ -63,7 +63,10 @@ const LONGEST_SECONDS: f64 = 1e9;
 
 impl Faults {
     pub(crate) fn new() -> Self {
-        Self { active: Mutex::default(), down: watch::Sender::new(None) }
+        Self {
+            active: Mutex::default(),
+            down: watch::Sender::new(None),
+        }
     }
 
     /// Puts a fault in force; one of the same kind is replaced. `Drop` has no duration and is the caller's to carry out.
@@ -75,8 +78,12 @@ impl Faults {
             }
             Fault::Refuse { seconds } => self.lock().refuse_until = until(seconds),
             Fault::Drop => {}
-            Fault::DelayPuback { milliseconds, seconds } => {
-                self.lock().delay = until(seconds).map(|until| (Duration::from_millis(milliseconds), until));
+            Fault::DelayPuback {
+                milliseconds,
+                seconds,
+            } => {
+                self.lock().delay =
+                    until(seconds).map(|until| (Duration::from_millis(milliseconds), until));
             }
             Fault::SwallowPuback { count } => self.lock().swallow = count,
         }
@@ -115,8 +122,19 @@ impl Faults {
     }
 
     pub(crate) fn list(&self) -> Vec<ActiveFault> {
-        let left = |until: Instant| Some(until.saturating_duration_since(Instant::now()).as_secs_f64());
-        let fault = |kind, seconds_left| ActiveFault { kind, seconds_left, milliseconds: None, count_left: None };
+        let left = |until: Instant| {
+            Some(
+                until
+                    .saturating_duration_since(Instant::now())
+                    .as_secs_f64(),
+            )
+        };
+        let fault = |kind, seconds_left| ActiveFault {
+            kind,
+            seconds_left,
+            milliseconds: None,
+            count_left: None,
+        };
         let active = self.lock();
         let mut list = Vec::new();
         if let Some(until) = self.down.borrow().filter(|until| is_ahead(*until)) {
@@ -127,10 +145,16 @@ impl Faults {
         }
         if let Some((delay, until)) = active.delay.filter(|(_, until)| is_ahead(*until)) {
             let milliseconds = u64::try_from(delay.as_millis()).ok();
-            list.push(ActiveFault { milliseconds, ..fault("delay-puback", left(until)) });
+            list.push(ActiveFault {
+                milliseconds,
+                ..fault("delay-puback", left(until))
+            });
         }
         if active.swallow > 0 {
-            list.push(ActiveFault { count_left: Some(active.swallow), ..fault("swallow-puback", None) });
+            list.push(ActiveFault {
+                count_left: Some(active.swallow),
+                ..fault("swallow-puback", None)
+            });
         }
         list
     }
@@ -157,11 +181,21 @@ mod tests {
     async fn faults_end_by_themselves() {
         let faults = Faults::new();
         faults.add(&Fault::Refuse { seconds: 2.0 });
-        faults.add(&Fault::DelayPuback { milliseconds: 50, seconds: 1.0 });
+        faults.add(&Fault::DelayPuback {
+            milliseconds: 50,
+            seconds: 1.0,
+        });
         faults.add(&Fault::SwallowPuback { count: 2 });
         assert_eq!(faults.list().len(), 3);
         let fates: Vec<_> = (0..3).map(|_| faults.puback()).collect();
-        assert_eq!(fates, [PubackFate::Never, PubackFate::Never, PubackFate::After(Duration::from_millis(50))]);
+        assert_eq!(
+            fates,
+            [
+                PubackFate::Never,
+                PubackFate::Never,
+                PubackFate::After(Duration::from_millis(50))
+            ]
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(faults.puback(), PubackFate::Now);
         assert!(faults.refuses_connections());
@@ -173,9 +207,21 @@ mod tests {
     #[test]
     fn faults_are_read_as_documented() {
         let read = |text| serde_json::from_str::<Fault>(text).unwrap();
-        assert_eq!(read(r#"{"kind":"down","seconds":30}"#), Fault::Down { seconds: 30.0 });
+        assert_eq!(
+            read(r#"{"kind":"down","seconds":30}"#),
+            Fault::Down { seconds: 30.0 }
+        );
         assert_eq!(read(r#"{"kind":"drop"}"#), Fault::Drop);
-        assert_eq!(read(r#"{"kind":"delay-puback","milliseconds":5,"seconds":1}"#), Fault::DelayPuback { milliseconds: 5, seconds: 1.0 });
-        assert_eq!(read(r#"{"kind":"swallow-puback","count":3}"#), Fault::SwallowPuback { count: 3 });
+        assert_eq!(
+            read(r#"{"kind":"delay-puback","milliseconds":5,"seconds":1}"#),
+            Fault::DelayPuback {
+                milliseconds: 5,
+                seconds: 1.0
+            }
+        );
+        assert_eq!(
+            read(r#"{"kind":"swallow-puback","count":3}"#),
+            Fault::SwallowPuback { count: 3 }
+        );
     }
 }

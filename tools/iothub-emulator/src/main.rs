@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use iothub_emulator::{Emulator, Options, UndocumentedTopics};
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,13 +35,32 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the chain: the messages hold their causes.
+            eprintln!("iothub-emulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("FIELDGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_env("FIELDGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 
     // Before the emulator is ready, so that no signal is missed.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let options = Options {
         mqtt_address: arguments.mqtt_address,
         control_address: arguments.control_address,
@@ -51,7 +70,9 @@ async fn main() -> anyhow::Result<()> {
     };
     let running = Emulator::start(options).await?;
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "{}", serde_json::to_string(running.endpoints())?).and_then(|()| stdout.flush()).context("standard output")?;
+    writeln!(stdout, "{}", serde_json::to_string(running.endpoints())?)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| anyhow::anyhow!("standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -21,7 +21,11 @@ enum Get {
     Idle,
     Due(Instant),
     /// Asked; `newest` is the highest version that was announced meanwhile.
-    Asked { rid: String, until: Instant, newest: u64 },
+    Asked {
+        rid: String,
+        until: Instant,
+        newest: u64,
+    },
 }
 
 /// What a notification or answer led to.
@@ -30,16 +34,27 @@ pub(super) enum Outcome {
     Nothing,
     /// Ask for the whole section.
     Ask,
-    Tell { version: u64, patch: Value, complete: bool },
+    Tell {
+        version: u64,
+        patch: Value,
+        complete: bool,
+    },
 }
 
 impl Desired {
     pub(super) fn new() -> Self {
-        Self { tracker: DesiredTracker::new(), get: Get::Idle }
+        Self {
+            tracker: DesiredTracker::new(),
+            get: Get::Idle,
+        }
     }
 
     pub(super) fn asked(&mut self, rid: String, until: Instant) {
-        self.get = Get::Asked { rid, until, newest: 0 };
+        self.get = Get::Asked {
+            rid,
+            until,
+            newest: 0,
+        };
     }
 
     /// Something could not be handed on: read the whole section again later.
@@ -74,7 +89,11 @@ impl Desired {
             return Outcome::Nothing;
         }
         match self.tracker.step(version) {
-            VersionStep::Next => Outcome::Tell { version, patch, complete: false },
+            VersionStep::Next => Outcome::Tell {
+                version,
+                patch,
+                complete: false,
+            },
             VersionStep::Stale => Outcome::Nothing,
             VersionStep::Gap => Outcome::Ask,
         }
@@ -85,15 +104,26 @@ impl Desired {
             Get::Asked { newest, .. } => newest,
             Get::Idle | Get::Due(_) => 0,
         };
-        let twin = if answer.status == 200 { TwinDocument::parse(&answer.payload).map_err(|error| error.to_string()) } else { Err(format!("status {}", answer.status)) };
+        let twin = if answer.status == 200 {
+            TwinDocument::parse(&answer.payload).map_err(|error| error.to_string())
+        } else {
+            Err(format!("status {}", answer.status))
+        };
         match twin {
             Ok(twin) if twin.desired_version < newest => Outcome::Ask,
             Ok(twin) => {
                 self.tracker.complete(twin.desired_version);
-                Outcome::Tell { version: twin.desired_version, patch: twin.desired, complete: true }
+                Outcome::Tell {
+                    version: twin.desired_version,
+                    patch: twin.desired,
+                    complete: true,
+                }
             }
             Err(error) => {
-                tracing::warn!("reading the twin failed, trying again in {} s: {error}", AGAIN.as_secs());
+                tracing::warn!(
+                    "reading the twin failed, trying again in {} s: {error}",
+                    AGAIN.as_secs()
+                );
                 self.get = Get::Due(Instant::now() + AGAIN);
                 Outcome::Nothing
             }

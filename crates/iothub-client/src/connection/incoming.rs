@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::desired::Outcome;
 use super::Connection;
+use super::desired::Outcome;
 use crate::event::{CloudMessage, HubEvent, MethodCall};
 use crate::request::{TwinAnswer, TwinQuestion};
 use crate::state::DisconnectReason;
@@ -29,7 +29,11 @@ const SWEEP: usize = 32;
 impl Questions {
     pub(super) fn new(generation: u64) -> Self {
         // Random, so that a late answer to an earlier connection or process cannot match.
-        Self { prefix: format!("{generation:x}-{:x}", rand::random::<u32>()), next: 0, open: HashMap::new() }
+        Self {
+            prefix: format!("{generation:x}-{:x}", rand::random::<u32>()),
+            next: 0,
+            open: HashMap::new(),
+        }
     }
 
     fn rid(&mut self) -> String {
@@ -54,8 +58,14 @@ impl Connection<'_> {
         // One SUBSCRIBE each, as Microsoft's SDKs do (observed). Only cloud-to-device messages need QoS 1: twin and method traffic is QoS 0 in
         // practice and has timeouts of its own.
         for subscription in subscriptions {
-            let qos = if subscription == Subscription::CloudMessages { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-            self.client.try_subscribe(subscription.filter(identity), qos).map_err(|error| self.refused_request(&error))?;
+            let qos = if subscription == Subscription::CloudMessages {
+                QoS::AtLeastOnce
+            } else {
+                QoS::AtMostOnce
+            };
+            self.client
+                .try_subscribe(subscription.filter(identity), qos)
+                .map_err(|error| self.refused_request(&error))?;
         }
         Ok(())
     }
@@ -66,26 +76,45 @@ impl Connection<'_> {
         let parsed = HubTopic::parse(topic);
         if let Ok(HubTopic::CloudMessage { bag, .. }) = parsed {
             self.completable.extend(ack.as_ref().map(packet_id));
-            let message = CloudMessage::new(Message::from_bag(bag, publish.payload), ack, self.control.clone());
+            let message = CloudMessage::new(
+                Message::from_bag(bag, publish.payload),
+                ack,
+                self.control.clone(),
+            );
             if let Err(event) = self.outbox.push(HubEvent::CloudMessage(message)) {
                 // Left with the hub, which delivers it again after its lock ends or on the next connection.
-                tracing::warn!("a cloud-to-device message was left with the hub, nobody takes it: {:?}", summary(&event));
+                tracing::warn!(
+                    "a cloud-to-device message was left with the hub, nobody takes it: {:?}",
+                    summary(&event)
+                );
             }
             return Ok(());
         }
         if let Some(ack) = ack {
-            self.client.try_manual_ack(ack).map_err(|error| self.refused_request(&error))?;
+            self.client
+                .try_manual_ack(ack)
+                .map_err(|error| self.refused_request(&error))?;
         }
         match parsed {
-            Ok(HubTopic::TwinResponse { status, rid, version }) => {
-                let answer = TwinAnswer { status, version, payload: publish.payload.clone() };
+            Ok(HubTopic::TwinResponse {
+                status,
+                rid,
+                version,
+            }) => {
+                let answer = TwinAnswer {
+                    status,
+                    version,
+                    payload: publish.payload.clone(),
+                };
                 self.twin_answer(rid, answer)
             }
             Ok(HubTopic::Desired { version }) => {
                 let outcome = self.desired.notify(&publish.payload, version);
                 self.desired_outcome(outcome)
             }
-            Ok(HubTopic::Method { name, rid }) => self.method(MethodRequest::from_parts(name, rid, &publish.payload)),
+            Ok(HubTopic::Method { name, rid }) => {
+                self.method(MethodRequest::from_parts(name, rid, &publish.payload))
+            }
             Ok(HubTopic::ModuleInput { .. } | HubTopic::CloudMessage { .. }) => Ok(()),
             Err(error) => {
                 tracing::warn!("dropped what IoT Hub published: {error}");
@@ -99,10 +128,15 @@ impl Connection<'_> {
         if !self.completable.remove(&packet_id(&ack)) {
             return Ok(());
         }
-        self.client.try_manual_ack(ack).map_err(|error| self.refused_request(&error))
+        self.client
+            .try_manual_ack(ack)
+            .map_err(|error| self.refused_request(&error))
     }
 
-    fn method(&mut self, request: Result<MethodRequest, MethodError>) -> Result<(), DisconnectReason> {
+    fn method(
+        &mut self,
+        request: Result<MethodRequest, MethodError>,
+    ) -> Result<(), DisconnectReason> {
         let mut request = match request {
             Ok(request) => request,
             Err(MethodError::Payload { name, rid, source }) => {
@@ -116,20 +150,35 @@ impl Connection<'_> {
         };
         let rid = request.rid.clone();
         let payload = std::mem::take(&mut request.payload);
-        let call = MethodCall { name: request.name.clone(), payload, request, control: self.control.clone() };
+        let call = MethodCall {
+            name: request.name.clone(),
+            payload,
+            request,
+            control: self.control.clone(),
+        };
         match self.outbox.push(HubEvent::Method(call)) {
             Ok(()) => Ok(()),
-            Err(_) if self.outbox.is_closed() => self.answer_method(501, &rid, "this device takes no direct methods"),
+            Err(_) if self.outbox.is_closed() => {
+                self.answer_method(501, &rid, "this device takes no direct methods")
+            }
             Err(_) => self.answer_method(503, &rid, "too many calls are waiting on the device"),
         }
     }
 
     fn answer_method(&self, status: i32, rid: &str, message: &str) -> Result<(), DisconnectReason> {
-        let payload = json!({"error": {"code": status.to_string(), "message": message}}).to_string();
-        self.publish_once(DeviceTopic::MethodResponse { status, rid }.to_string(), payload.into())
+        let payload =
+            json!({"error": {"code": status.to_string(), "message": message}}).to_string();
+        self.publish_once(
+            DeviceTopic::MethodResponse { status, rid }.to_string(),
+            payload.into(),
+        )
     }
 
-    pub(super) fn ask(&mut self, question: TwinQuestion, answer: oneshot::Sender<TwinAnswer>) -> Result<(), DisconnectReason> {
+    pub(super) fn ask(
+        &mut self,
+        question: TwinQuestion,
+        answer: oneshot::Sender<TwinAnswer>,
+    ) -> Result<(), DisconnectReason> {
         let rid = self.questions.rid();
         let (topic, payload) = match question {
             TwinQuestion::Get => (DeviceTopic::TwinGet { rid: &rid }.to_string(), EMPTY),
@@ -155,7 +204,8 @@ impl Connection<'_> {
     pub(super) fn get_desired(&mut self) -> Result<(), DisconnectReason> {
         let rid = self.questions.rid();
         let topic = DeviceTopic::TwinGet { rid: &rid }.to_string();
-        self.desired.asked(rid, Instant::now() + self.shared.options.twin_timeout);
+        self.desired
+            .asked(rid, Instant::now() + self.shared.options.twin_timeout);
         self.publish_once(topic, EMPTY)
     }
 
@@ -163,8 +213,21 @@ impl Connection<'_> {
         match outcome {
             Outcome::Nothing => Ok(()),
             Outcome::Ask => self.get_desired(),
-            Outcome::Tell { version, patch, complete } => {
-                if self.outbox.push(HubEvent::Desired { version, patch, complete }).is_err() && !self.outbox.is_closed() {
+            Outcome::Tell {
+                version,
+                patch,
+                complete,
+            } => {
+                if self
+                    .outbox
+                    .push(HubEvent::Desired {
+                        version,
+                        patch,
+                        complete,
+                    })
+                    .is_err()
+                    && !self.outbox.is_closed()
+                {
                     self.desired.forget();
                 }
                 Ok(())

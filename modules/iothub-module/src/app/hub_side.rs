@@ -22,7 +22,8 @@ use crate::sender::{Ended, Sender};
 use crate::{cloud_message, desired, dispatch, twin};
 
 /// Wait before the credentials are read again: first and longest.
-const CREDENTIALS_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+const CREDENTIALS_WAIT: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(15));
 /// What is on the wire at shutdown has this long to be confirmed.
 const DRAIN: Duration = Duration::from_secs(5);
 /// The client's own drain comes after that.
@@ -81,12 +82,22 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         }
     }
 
-    async fn work(self, client: Client, events: mpsc::Receiver<HubEvent>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn work(
+        self,
+        client: Client,
+        events: mpsc::Receiver<HubEvent>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let (connection, connection_now) = watch::channel(None);
         let (desired_changes, desired_now) = mpsc::channel(CHANNEL);
         let (commands, commands_now) = mpsc::channel(CHANNEL);
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow(client.state(), self.state, connection, shutdown.clone()));
+        tasks.spawn(follow(
+            client.state(),
+            self.state,
+            connection,
+            shutdown.clone(),
+        ));
         let inputs = twin::Inputs {
             statuses: self.statuses,
             own: self.own_status,
@@ -94,20 +105,46 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
             configuration: self.in_force,
         };
         let module = self.publisher.module().to_owned();
-        tasks.spawn(twin::run(client.clone(), module, inputs, self.dead_letters.clone(), shutdown.clone()));
+        tasks.spawn(twin::run(
+            client.clone(),
+            module,
+            inputs,
+            self.dead_letters.clone(),
+            shutdown.clone(),
+        ));
         let config_topic = self.configuration.config_topic.clone();
-        tasks.spawn(desired::run(desired_now, client.clone(), Arc::clone(&self.publisher), config_topic, shutdown.clone()));
+        tasks.spawn(desired::run(
+            desired_now,
+            client.clone(),
+            Arc::clone(&self.publisher),
+            config_topic,
+            shutdown.clone(),
+        ));
         let commands_topic = self.configuration.commands_topic.clone();
-        tasks.spawn(cloud_message::run(commands_now, Arc::clone(&self.publisher), commands_topic, shutdown.clone()));
-        let targets = dispatch::Targets { methods: self.methods, desired: desired_changes, commands };
+        tasks.spawn(cloud_message::run(
+            commands_now,
+            Arc::clone(&self.publisher),
+            commands_topic,
+            shutdown.clone(),
+        ));
+        let targets = dispatch::Targets {
+            methods: self.methods,
+            desired: desired_changes,
+            commands,
+        };
         tasks.spawn(dispatch::run(events, targets, shutdown.clone()));
 
         let sender = Sender::new(client, self.queue, self.dead_letters, DRAIN);
         let ended = sender.run(shutdown.clone()).await;
         match ended {
             Ended::Finished => {}
-            Ended::Unconfirmed(count) => tracing::info!(count, "not everything on the wire was confirmed; it is sent again after the next start"),
-            Ended::Stopped => anyhow::bail!("the hub's client or the queue stopped while events were being sent"),
+            Ended::Unconfirmed(count) => tracing::info!(
+                count,
+                "not everything on the wire was confirmed; it is sent again after the next start"
+            ),
+            Ended::Stopped => {
+                anyhow::bail!("the hub's client or the queue stopped while events were being sent")
+            }
         }
         while let Some(joined) = tasks.join_next().await {
             joined?;
@@ -146,16 +183,29 @@ async fn follow(
 
 fn told(known: &HubState, now: ConnectionState) -> HubState {
     match now {
-        ConnectionState::Connected { generation, since } => {
-            HubState { connections: generation, connected_since: Some(since), last_error: None }
-        }
+        ConnectionState::Connected { generation, since } => HubState {
+            connections: generation,
+            connected_since: Some(since),
+            last_error: None,
+        },
         ConnectionState::Connecting { last_error, .. } => {
-            let last_error = last_error.map(|reason| reason.to_string()).or_else(|| known.last_error.clone());
-            HubState { connected_since: None, last_error, ..known.clone() }
+            let last_error = last_error
+                .map(|reason| reason.to_string())
+                .or_else(|| known.last_error.clone());
+            HubState {
+                connected_since: None,
+                last_error,
+                ..known.clone()
+            }
         }
-        ConnectionState::Disconnected { reason, .. } => {
-            HubState { connected_since: None, last_error: Some(reason.to_string()), ..known.clone() }
-        }
-        ConnectionState::Stopped => HubState { connected_since: None, ..known.clone() },
+        ConnectionState::Disconnected { reason, .. } => HubState {
+            connected_since: None,
+            last_error: Some(reason.to_string()),
+            ..known.clone()
+        },
+        ConnectionState::Stopped => HubState {
+            connected_since: None,
+            ..known.clone()
+        },
     }
 }

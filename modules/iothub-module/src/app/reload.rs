@@ -21,7 +21,12 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) async fn run(self, mut watch: ConfigurationWatch<Configuration>, status: StatusPublisher, shutdown: CancellationToken) {
+    pub(super) async fn run(
+        self,
+        mut watch: ConfigurationWatch<Configuration>,
+        status: StatusPublisher,
+        shutdown: CancellationToken,
+    ) {
         loop {
             let next = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -41,7 +46,11 @@ impl Reload {
         let new = &loaded.configuration;
         let restart = self.first.restart_needed_for(new);
         if restart.is_empty() {
-            tracing::info!(version = loaded.version, hash = loaded.hash, "new configuration in force");
+            tracing::info!(
+                version = loaded.version,
+                hash = loaded.hash,
+                "new configuration in force"
+            );
         } else {
             tracing::warn!(version = loaded.version, hash = loaded.hash, keys = ?restart, "new configuration in force in part: restart the module for the named keys");
         }
@@ -69,15 +78,30 @@ mod tests {
         let (in_force, in_force_now) = watch::channel(Arc::clone(&first));
         let (limits, limits_now) = watch::channel(limits_of(&first, &first));
         let (restart, restart_now) = watch::channel(Vec::new());
-        let reload = Reload { first, in_force, limits, restart };
+        let reload = Reload {
+            first,
+            in_force,
+            limits,
+            restart,
+        };
 
         reload.apply(&load("commands: {allow: [{method: a.b}]}\nintake: {reorder_wait: 2s, max_in_flight: 100}\ndead_letter_topic: dead\n"));
         assert_eq!(in_force_now.borrow().commands.allow.len(), 1);
         assert_eq!(limits_now.borrow().reorder_wait, Duration::from_secs(2));
-        assert_eq!(limits_now.borrow().held_events, 256, "bounds of the start stay");
-        assert_eq!(*restart_now.borrow(), ["dead_letter_topic", "intake.max_in_flight"]);
+        assert_eq!(
+            limits_now.borrow().held_events,
+            256,
+            "bounds of the start stay"
+        );
+        assert_eq!(
+            *restart_now.borrow(),
+            ["dead_letter_topic", "intake.max_in_flight"]
+        );
 
         reload.apply(&load(""));
-        assert!(restart_now.borrow().is_empty(), "back to what the module was started with");
+        assert!(
+            restart_now.borrow().is_empty(),
+            "back to what the module was started with"
+        );
     }
 }

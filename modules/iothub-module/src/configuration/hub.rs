@@ -90,20 +90,28 @@ impl HubConfiguration {
     /// # Errors
     /// None, several, or an incomplete way.
     pub fn credentials(&self) -> Result<HubCredentials<'_>, &'static str> {
-        let parts = self.name.is_some() || self.device.is_some() || self.module.is_some() || self.key_file.is_some();
+        let parts = self.name.is_some()
+            || self.device.is_some()
+            || self.module.is_some()
+            || self.key_file.is_some();
         match (&self.connection_string, &self.connection_string_file, parts) {
             (Some(secret), None, false) => Ok(HubCredentials::Secret(secret)),
             (None, Some(file), false) => Ok(HubCredentials::ConnectionStringFile(file)),
             (None, None, true) => match (&self.name, &self.device, &self.key_file) {
-                (Some(name), Some(device), Some(key_file)) => {
-                    Ok(HubCredentials::KeyFile { name, device, module: self.module.as_deref(), key_file })
-                }
+                (Some(name), Some(device), Some(key_file)) => Ok(HubCredentials::KeyFile {
+                    name,
+                    device,
+                    module: self.module.as_deref(),
+                    key_file,
+                }),
                 _ => Err("an identity in parts needs all of name, device and key_file"),
             },
-            (None, None, false) => {
-                Err("no identity; give one of connection_string, connection_string_file, or name, device and key_file")
-            }
-            _ => Err("more than one identity; keep one of connection_string, connection_string_file, or name, device, module and key_file"),
+            (None, None, false) => Err(
+                "no identity; give one of connection_string, connection_string_file, or name, device and key_file",
+            ),
+            _ => Err(
+                "more than one identity; keep one of connection_string, connection_string_file, or name, device, module and key_file",
+            ),
         }
     }
 }

@@ -1,1 +1,360 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use module_runtime::{Health, Outcome};
+use proptest::prelude::*;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::{TestSidecar, measurement, publisher, until};
+
+/// A store that does what it is told.
+#[derive(Default)]
+struct TestStore {
+    stored: Mutex<Vec<NewItem>>,
+    /// Answers of the next appends; then every append succeeds.
+    answers: Mutex<VecDeque<AppendError>>,
+    appends: AtomicUsize,
+    /// Closed: appends wait.
+    gate: tokio::sync::RwLock<()>,
+    largest: Option<usize>,
+}
+
+impl TestStore {
+    fn ids(&self) -> Vec<String> {
+        self.stored
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|item| item.id.clone())
+            .collect()
+    }
+
+    fn answer(&self, errors: impl IntoIterator<Item = AppendError>) {
+        self.answers.lock().unwrap().extend(errors);
+    }
+}
+
+impl Store for TestStore {
+    async fn append(&self, items: Vec<NewItem>) -> Result<Vec<Sequence>, AppendError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.read().await);
+        let limit = self.largest.unwrap_or(usize::MAX);
+        if let Some(item) = items.iter().find(|item| item.size() > limit) {
+            return Err(AppendError::TooLarge {
+                id: item.id.clone(),
+                bytes: item.size(),
+                limit,
+            });
+        }
+        if let Some(error) = self.answers.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        let mut stored = self.stored.lock().unwrap();
+        stored.extend(items.iter().cloned());
+        Ok(items.iter().map(|_| Sequence(0)).collect())
+    }
+}
+
+struct Bench {
+    store: Arc<TestStore>,
+    sidecar: Arc<TestSidecar>,
+    health: Health,
+    deliveries: mpsc::Sender<Delivery>,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), IntakeError>>,
+    _limits: watch::Sender<Limits>,
+}
+
+impl Bench {
+    fn new(store: TestStore, limits: Limits) -> Self {
+        let store = Arc::new(store);
+        let sidecar = TestSidecar::new();
+        let dead_letters = DeadLetters::new(publisher(&sidecar), "deadletter".to_owned());
+        let health = Health::new();
+        let flag = health.component("queue");
+        flag.ready();
+        let intake = Intake::new(Arc::clone(&store), limits, dead_letters, flag);
+        let (deliveries, mut receiver) = mpsc::channel(4096);
+        let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+        let (limits, limits_now) = watch::channel(limits);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(intake.run(stream, limits_now, shutdown.clone()));
+        Self {
+            store,
+            sidecar,
+            health,
+            deliveries,
+            shutdown,
+            task,
+            _limits: limits,
+        }
+    }
+
+    async fn deliver(&self, body: impl Into<Bytes>) -> oneshot::Receiver<module_runtime::Outcome> {
+        let (delivery, outcome) = Delivery::for_test("telemetry", body);
+        self.deliveries.send(delivery).await.unwrap();
+        outcome
+    }
+}
+
+use bytes::Bytes;
+
+#[tokio::test(start_paused = true)]
+async fn events_are_accepted_only_after_the_append_and_in_groups() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    let closed = bench.store.gate.write().await;
+    let mut outcomes = Vec::new();
+    for sequence in 1..=100 {
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    until("the first append", || {
+        bench.store.appends.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    for outcome in &mut outcomes {
+        assert!(
+            outcome.try_recv().is_err(),
+            "accepted before it was durable"
+        );
+    }
+    drop(closed);
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    assert!(bench.store.appends.load(Ordering::SeqCst) <= 2);
+    let expected: Vec<String> = (1..=100)
+        .map(|sequence| format!("modbus-reader/press-1/fast/e1/{sequence}"))
+        .collect();
+    assert_eq!(bench.store.ids(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_is_restored_and_duplicates_are_accepted_without_being_stored() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    for sequence in [1, 4, 3, 2] {
+        drop(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    until("four rows", || bench.store.ids().len() == 4).await;
+    assert!(bench.store.ids().is_sorted());
+    for sequence in 1..=4 {
+        let outcome = bench.deliver(measurement("press-1", sequence)).await;
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    assert_eq!(bench.store.ids().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_sends_events_back_and_their_order_survives() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    assert_eq!(
+        bench
+            .deliver(measurement("press-1", 1))
+            .await
+            .await
+            .unwrap(),
+        Outcome::Accepted
+    );
+    bench.store.answer([AppendError::Full]);
+    let refused = bench.deliver(measurement("press-1", 2)).await;
+    assert_eq!(refused.await.unwrap(), Outcome::Retry);
+    // There is room again, but 3 waits for 2 to come back.
+    let waiting = bench.deliver(measurement("press-1", 3)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let again = bench.deliver(measurement("press-1", 2)).await;
+    assert_eq!(again.await.unwrap(), Outcome::Accepted);
+    assert_eq!(waiting.await.unwrap(), Outcome::Accepted);
+    assert!(bench.store.ids().is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_disk_holds_events_unaccepted_until_it_works() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    let failure = AppendError::Storage {
+        reason: "disk full".to_owned(),
+        retryable: true,
+    };
+    bench.store.answer(std::iter::repeat_n(failure, 5));
+    let mut outcome = bench.deliver(measurement("press-1", 1)).await;
+    until("not ready", || {
+        bench
+            .health
+            .reasons()
+            .get("queue")
+            .is_some_and(|reason| reason.contains("disk full"))
+    })
+    .await;
+    assert!(outcome.try_recv().is_err());
+    assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    assert!(bench.health.is_ready());
+    assert_eq!(bench.store.ids().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_goes_to_the_dead_letters_and_only_then_is_accepted() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    bench.sidecar.fail_next(1);
+    assert_eq!(
+        bench.deliver("not json").await.await.unwrap(),
+        Outcome::Retry
+    );
+    assert_eq!(
+        bench.deliver("not json").await.await.unwrap(),
+        Outcome::Accepted
+    );
+    let huge = format!(
+        r#"{{"specversion":"1.0","id":"a","source":"/x","type":"t","data":"{}"}}"#,
+        "x".repeat(300 * 1024)
+    );
+    assert_eq!(
+        bench.deliver(huge.clone()).await.await.unwrap(),
+        Outcome::Accepted
+    );
+    let published = bench.sidecar.published();
+    let reasons: Vec<&str> = published
+        .iter()
+        .map(|(_, event)| event["data"]["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["not-a-cloudevent", "too-large"]);
+    let (topic, first) = &published[0];
+    assert_eq!(
+        (topic.as_str(), &first["type"]),
+        ("deadletter", &Value::from("com.fieldgate.deadletter.v1"))
+    );
+    assert_eq!(first["data"]["original_base64"], "bm90IGpzb24=");
+    assert_eq!(first["data"]["topic"], "telemetry");
+    let second = &published[1].1["data"];
+    assert_eq!(
+        (
+            second["truncated"].as_bool(),
+            second["original_bytes"].as_u64()
+        ),
+        (Some(true), Some(huge.len() as u64))
+    );
+    assert!(bench.store.ids().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_event_too_large_for_the_queue_does_not_take_its_group_with_it() {
+    let bench = Bench::new(
+        TestStore {
+            largest: Some(2000),
+            ..TestStore::default()
+        },
+        Limits::default(),
+    );
+    let closed = bench.store.gate.write().await;
+    let mut outcomes = Vec::new();
+    for sequence in 1..=3 {
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    let large = format!(
+        r#"{{"specversion":"1.0","id":"large","source":"/x","type":"t","data":"{}"}}"#,
+        "x".repeat(3000)
+    );
+    outcomes.push(bench.deliver(large).await);
+    outcomes.push(bench.deliver(measurement("press-1", 4)).await);
+    drop(closed);
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    assert_eq!(bench.store.ids().len(), 4);
+    assert!(bench.store.ids().is_sorted());
+    assert_eq!(
+        bench.sidecar.published()[0].1["data"]["reason"],
+        "too-large"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_finishes_the_append_and_gives_the_rest_back() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    let closed = bench.store.gate.write().await;
+    let running = bench.deliver(measurement("press-1", 1)).await;
+    until("the append", || {
+        bench.store.appends.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    let held = bench.deliver(measurement("press-1", 3)).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    bench.shutdown.cancel();
+    drop(closed);
+    assert_eq!(running.await.unwrap(), Outcome::Accepted);
+    assert_eq!(held.await.unwrap(), Outcome::Retry);
+    assert!(bench.task.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_queue_ends_the_intake() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    bench.store.answer([AppendError::Closed]);
+    assert_eq!(
+        bench
+            .deliver(measurement("press-1", 1))
+            .await
+            .await
+            .unwrap(),
+        Outcome::Retry
+    );
+    assert!(matches!(
+        bench.task.await.unwrap(),
+        Err(IntakeError::QueueClosed)
+    ));
+}
+
+/// A broker with parallel delivery in front of a store that fails at times: every event ends up stored.
+async fn everything_arrives(order: Vec<u64>, failures: Vec<u8>) -> Result<(), TestCaseError> {
+    let limits = Limits {
+        held_events: 8,
+        ..Limits::default()
+    };
+    let bench = Bench::new(TestStore::default(), limits);
+    bench
+        .store
+        .answer(failures.iter().map(|kind| match kind % 2 {
+            0 => AppendError::Full,
+            _ => AppendError::Storage {
+                reason: "test".to_owned(),
+                retryable: true,
+            },
+        }));
+    let mut waiting: FuturesUnordered<Work<(u64, Result<Outcome, oneshot::error::RecvError>)>> =
+        FuturesUnordered::new();
+    for sequence in order {
+        let outcome = bench.deliver(measurement("press-1", sequence)).await;
+        waiting.push(Box::pin(async move { (sequence, outcome.await) }));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut rounds = 0;
+    while let Some((sequence, outcome)) = waiting.next().await {
+        if outcome != Ok(Outcome::Accepted) {
+            rounds += 1;
+            prop_assert!(rounds < 10_000, "no progress");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let outcome = bench.deliver(measurement("press-1", sequence)).await;
+            waiting.push(Box::pin(async move { (sequence, outcome.await) }));
+        } else {
+            let id = format!("modbus-reader/press-1/fast/e1/{sequence}");
+            prop_assert!(
+                bench.store.ids().contains(&id),
+                "{id} accepted but not stored"
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_accepted_that_is_not_stored(
+        order in Just((1u64..=30).chain(5..15).collect::<Vec<_>>()).prop_shuffle(),
+        failures in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(everything_arrives(order, failures))?;
+    }
+}

@@ -11,8 +11,16 @@ const KEY_BYTES: usize = 128;
 
 /// A name as a key: no dots, dollars, spaces and control characters.
 pub(super) fn key(name: &str) -> String {
-    let plain: String =
-        name.chars().map(|c| if c.is_control() || c.is_whitespace() || matches!(c, '.' | '$' | '#') { '_' } else { c }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_control() || c.is_whitespace() || matches!(c, '.' | '$' | '#') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
     cut(&plain, KEY_BYTES).to_owned()
 }
 
@@ -59,7 +67,9 @@ fn clean(value: &mut Value, depth: usize) {
             *text = shorter;
         }
         Value::Number(number) => {
-            let outside = number.as_i64().map_or(number.is_u64(), |n| n.unsigned_abs() > TWIN_INTEGER.unsigned_abs());
+            let outside = number.as_i64().map_or(number.is_u64(), |n| {
+                n.unsigned_abs() > TWIN_INTEGER.unsigned_abs()
+            });
             if outside {
                 let mut text = String::new();
                 // Writing into a String cannot fail.
@@ -73,9 +83,14 @@ fn clean(value: &mut Value, depth: usize) {
 
 /// Makes one thing smaller; false when there is nothing left to take.
 fn shrink(modules: &mut Map<String, Value>) -> bool {
-    let largest_errors = modules.values_mut().filter_map(|module| Some((errors(module)?.to_owned(), module))).max_by_key(|(path, module)| {
-        module.pointer(path).map_or(0, |errors| errors.to_string().len())
-    });
+    let largest_errors = modules
+        .values_mut()
+        .filter_map(|module| Some((errors(module)?.to_owned(), module)))
+        .max_by_key(|(path, module)| {
+            module
+                .pointer(path)
+                .map_or(0, |errors| errors.to_string().len())
+        });
     if let Some((path, module)) = largest_errors {
         if let Some(Value::Array(list)) = module.pointer_mut(&path) {
             list.truncate(list.len() / 2);
@@ -83,14 +98,20 @@ fn shrink(modules: &mut Map<String, Value>) -> bool {
         module["truncated"] = json!(true);
         return true;
     }
-    let largest = modules.values_mut().max_by_key(|module| module.to_string().len());
+    let largest = modules
+        .values_mut()
+        .max_by_key(|module| module.to_string().len());
     let Some(Value::Object(module)) = largest else {
         return modules.pop_last_entry();
     };
     if module.remove("details").is_none() {
         // Nothing of the module's form is known: what is short and plain stays, if that makes it smaller.
         let before = module.len();
-        module.retain(|_, value| !(value.is_object() || value.is_array() || value.as_str().is_some_and(|text| text.len() > 64)));
+        module.retain(|_, value| {
+            !(value.is_object()
+                || value.is_array()
+                || value.as_str().is_some_and(|text| text.len() > 64))
+        });
         if module.len() == before {
             return modules.pop_last_entry();
         }
@@ -103,7 +124,12 @@ fn shrink(modules: &mut Map<String, Value>) -> bool {
 fn errors(module: &Value) -> Option<&'static str> {
     ["/configuration/errors", "/errors", "/details/errors"]
         .into_iter()
-        .find(|path| module.pointer(path).and_then(Value::as_array).is_some_and(|errors| !errors.is_empty()))
+        .find(|path| {
+            module
+                .pointer(path)
+                .and_then(Value::as_array)
+                .is_some_and(|errors| !errors.is_empty())
+        })
 }
 
 trait PopLast {

@@ -74,7 +74,8 @@ impl<C: Connection> Flight<C> {
     pub(super) fn add(&mut self, item: StoredItem, confirmation: C::Confirmation) {
         self.unconfirmed.insert(item.sequence);
         let sent = Instant::now();
-        self.on_the_wire.push(Box::pin(async move { (item, sent, confirmation.await) }));
+        self.on_the_wire
+            .push(Box::pin(async move { (item, sent, confirmation.await) }));
     }
 
     /// The next thing that happens; never, when nothing is on the wire and no removal runs. Cancel-safe.
@@ -85,7 +86,12 @@ impl<C: Connection> Flight<C> {
         }
     }
 
-    fn confirm(&mut self, item: StoredItem, since: Instant, result: Result<(), SendError>) -> Confirmed {
+    fn confirm(
+        &mut self,
+        item: StoredItem,
+        since: Instant,
+        result: Result<(), SendError>,
+    ) -> Confirmed {
         match result {
             Ok(()) => {
                 self.unconfirmed.remove(&item.sequence);
@@ -154,7 +160,11 @@ impl<C: Connection> Flight<C> {
     }
 }
 
-fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Work<(Vec<Sequence>, Result<(), QueueError>)> {
+fn remove(
+    queue: Queue,
+    sequences: Vec<Sequence>,
+    after: Duration,
+) -> Work<(Vec<Sequence>, Result<(), QueueError>)> {
     Box::pin(async move {
         if !after.is_zero() {
             tokio::time::sleep(after).await;

@@ -1,1 +1,349 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use iothub_protocol::Message;
+use proptest::prelude::*;
+use store_forward::{NewItem, WhenFull};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::*;
+use crate::testing::{TestSidecar, publisher, queue, until};
+
+/// What one connection of the test hub does.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    /// It breaks at this publish, counted from 0.
+    publishes: usize,
+    /// So many PUBACKs get through.
+    acknowledges: usize,
+    /// Whether the message of the publish at which it breaks still reaches the hub.
+    last_arrives: bool,
+}
+
+const FOR_EVER: Life = Life {
+    publishes: usize::MAX,
+    acknowledges: usize::MAX,
+    last_arrives: true,
+};
+
+#[derive(Debug, Default)]
+struct Record {
+    /// Generation and event of every message that reached the hub.
+    received: Mutex<Vec<(u64, String)>>,
+    generation: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct TestHub {
+    record: Arc<Record>,
+    lives: Arc<Mutex<VecDeque<Life>>>,
+    window: usize,
+}
+
+#[derive(Clone, Debug)]
+struct TestConnection {
+    generation: u64,
+    record: Arc<Record>,
+    life: Life,
+    published: Arc<AtomicU64>,
+    window: Arc<Semaphore>,
+    lost: CancellationToken,
+    pubacks: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+struct Confirmation(oneshot::Receiver<()>);
+
+impl Future for Confirmation {
+    type Output = Result<(), SendError>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map_err(|_| SendError::ConnectionLost)
+    }
+}
+
+impl TestHub {
+    fn new(lives: impl IntoIterator<Item = Life>, window: usize) -> Self {
+        Self {
+            record: Arc::default(),
+            lives: Arc::new(Mutex::new(lives.into_iter().collect())),
+            window,
+        }
+    }
+
+    fn received(&self) -> Vec<(u64, String)> {
+        self.record.received.lock().unwrap().clone()
+    }
+}
+
+impl Hub for TestHub {
+    type Connection = TestConnection;
+
+    async fn connection(&self) -> Result<TestConnection, Stopped> {
+        let life = self.lives.lock().unwrap().pop_front().unwrap_or(FOR_EVER);
+        let (pubacks, mut waiting) = mpsc::channel::<oneshot::Sender<()>>(self.window);
+        let window = Arc::new(Semaphore::new(self.window));
+        let lost = CancellationToken::new();
+        let (room, ends) = (Arc::clone(&window), lost.clone());
+        tokio::spawn(async move {
+            let mut acknowledged = 0;
+            loop {
+                tokio::select! {
+                    () = ends.cancelled() => return,
+                    next = waiting.recv() => match next {
+                        Some(puback) if acknowledged < life.acknowledges => {
+                            tokio::task::yield_now().await;
+                            acknowledged += 1;
+                            let _ = puback.send(());
+                            room.add_permits(1);
+                        }
+                        // Swallowed: it ends with the connection.
+                        Some(puback) => {
+                            ends.cancelled().await;
+                            drop(puback);
+                        }
+                        None => return,
+                    },
+                }
+            }
+        });
+        Ok(TestConnection {
+            generation: self.record.generation.fetch_add(1, Ordering::SeqCst),
+            record: Arc::clone(&self.record),
+            life,
+            published: Arc::default(),
+            window,
+            lost,
+            pubacks,
+        })
+    }
+}
+
+impl Connection for TestConnection {
+    type Confirmation = Confirmation;
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    async fn publish(&self, message: Message) -> Result<Confirmation, SendError> {
+        if message.body.starts_with(b"too large") {
+            return Err(SendError::TooLarge {
+                size: 300_000,
+                limit: 262_144,
+            });
+        }
+        tokio::select! {
+            () = self.lost.cancelled() => return Err(SendError::ConnectionLost),
+            place = self.window.acquire() => match place {
+                Ok(place) => place.forget(),
+                Err(_) => return Err(SendError::ConnectionLost),
+            },
+            // A window that no PUBACK opens again: the watchdog breaks the connection.
+            () = tokio::time::sleep(Duration::from_millis(30)) => {
+                self.lost.cancel();
+                return Err(SendError::ConnectionLost);
+            }
+        }
+        let last = self.published.fetch_add(1, Ordering::SeqCst) as usize >= self.life.publishes;
+        if !last || self.life.last_arrives {
+            self.record
+                .received
+                .lock()
+                .unwrap()
+                .push((self.generation, message.id.unwrap()));
+        }
+        if last {
+            self.lost.cancel();
+            return Err(SendError::ConnectionLost);
+        }
+        let (puback, confirmation) = oneshot::channel();
+        self.pubacks
+            .send(puback)
+            .await
+            .map_err(|_| SendError::ConnectionLost)?;
+        Ok(Confirmation(confirmation))
+    }
+}
+
+fn item(number: usize, payload: &'static str) -> NewItem {
+    NewItem {
+        key: "press-1".to_owned(),
+        id: format!("m/{number:05}"),
+        properties: Bytes::from(format!("%24.mid={number:05}&topic=telemetry")),
+        payload: Bytes::from_static(payload.as_bytes()),
+    }
+}
+
+use bytes::Bytes;
+
+fn sender(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> Sender<TestHub> {
+    let dead_letters = DeadLetters::new(publisher(sidecar), "deadletter".to_owned());
+    Sender::new(
+        hub.clone(),
+        queue.clone(),
+        dead_letters,
+        Duration::from_secs(5),
+    )
+}
+
+fn assert_order_per_generation(received: &[(u64, String)]) {
+    for pair in received.windows(2) {
+        if pair[0].0 == pair[1].0 {
+            assert!(
+                pair[0].1 < pair[1].1,
+                "out of order on one connection: {pair:?}"
+            );
+        }
+    }
+}
+
+/// Some items before the start, the others while sending; returns what the hub received.
+async fn deliver_all(
+    lives: Vec<Life>,
+    window: usize,
+    before: usize,
+    after: usize,
+) -> Vec<(u64, String)> {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append((0..before).map(|number| item(number, "{}")).collect())
+        .await
+        .unwrap();
+    let hub = TestHub::new(lives, window);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender(&hub, &queue, &TestSidecar::new()).run(shutdown.clone()));
+    for number in before..before + after {
+        queue.append(vec![item(number, "{}")]).await.unwrap();
+    }
+    until("an empty queue", || {
+        queue.stats().depth == 0 && queue.stats().appended as usize == before + after
+    })
+    .await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    hub.received()
+}
+
+#[tokio::test]
+async fn everything_is_delivered_once_and_in_order_on_a_good_connection() {
+    let received = deliver_all(vec![FOR_EVER], 16, 300, 50).await;
+    let expected: Vec<(u64, String)> = (0..350).map(|number| (0, format!("{number:05}"))).collect();
+    assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn after_a_loss_it_goes_on_from_the_first_unconfirmed_message() {
+    let breaks = Life {
+        publishes: 10,
+        acknowledges: 4,
+        last_arrives: false,
+    };
+    let received = deliver_all(vec![breaks], 64, 20, 0).await;
+    let second: Vec<&str> = received
+        .iter()
+        .filter(|(generation, _)| *generation == 1)
+        .map(|(_, id)| id.as_str())
+        .collect();
+    // Those confirmed before the loss are not sent again.
+    assert!(second[0] >= "00000" && second[0] <= "00004", "{second:?}");
+    assert_eq!(second.last(), Some(&"00019"));
+    assert_order_per_generation(&received);
+}
+
+#[tokio::test]
+async fn an_item_the_hub_can_never_take_becomes_a_dead_letter_and_blocks_nothing() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append(vec![item(0, "{}"), item(1, "too large"), item(2, "{}")])
+        .await
+        .unwrap();
+    let hub = TestHub::new([], 16);
+    let sidecar = TestSidecar::new();
+    sidecar.fail_next(1);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender(&hub, &queue, &sidecar).run(shutdown.clone()));
+    until("the two others", || hub.received().len() == 2).await;
+    until("the row gone", || queue.stats().depth == 0).await;
+    let published = sidecar.published();
+    assert_eq!(published[0].1["data"]["reason"], "too-large");
+    assert_eq!(published[0].1["data"]["topic"], "telemetry");
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append(vec![item(0, "{}"), item(1, "{}")])
+        .await
+        .unwrap();
+    let hub = TestHub::new(
+        [Life {
+            publishes: usize::MAX,
+            acknowledges: 0,
+            last_arrives: true,
+        }],
+        16,
+    );
+    let mut sender = sender(&hub, &queue, &TestSidecar::new());
+    sender.drain = Duration::from_millis(50);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender.run(shutdown.clone()));
+    until("both on the wire", || hub.received().len() == 2).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Unconfirmed(2));
+    assert_eq!(queue.stats().depth, 2, "unconfirmed rows stay");
+}
+
+#[tokio::test]
+async fn a_closed_queue_ends_the_sender() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    let hub = TestHub::new([], 16);
+    let task =
+        tokio::spawn(sender(&hub, &queue, &TestSidecar::new()).run(CancellationToken::new()));
+    queue.close().await.unwrap();
+    assert_eq!(task.await.unwrap(), Ended::Stopped);
+}
+
+fn lives() -> impl Strategy<Value = Vec<Life>> {
+    let life = (0usize..60, 0usize..60, any::<bool>()).prop_map(
+        |(publishes, acknowledges, last_arrives)| Life {
+            publishes,
+            acknowledges,
+            last_arrives,
+        },
+    );
+    prop::collection::vec(life, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_breaks_everything_arrives_in_order_per_connection(
+        lives in lives(), window in 1usize..20, before in 0usize..150, after in 0usize..20,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let received = runtime.block_on(deliver_all(lives, window, before, after));
+        assert_order_per_generation(&received);
+        let mut ids: Vec<&str> = received.iter().map(|(_, id)| id.as_str()).collect();
+        // The first time each message arrives is in order, too: nothing passes what was not confirmed.
+        let mut highest = "";
+        for id in &ids {
+            if *id > highest {
+                let next = highest.parse::<usize>().map_or(0, |number| number + 1);
+                prop_assert_eq!(id.parse::<usize>().unwrap(), next);
+                highest = id;
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), before + after);
+    }
+}

@@ -7,6 +7,7 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
+    #[cfg(test)]
     pub(super) fn contains(&self, sequence: u64) -> bool {
         self.position(sequence).is_ok()
     }
@@ -37,8 +38,7 @@ impl Gaps {
         let (first, last) = self.ranges[at];
         let below = (first < sequence).then(|| (first, sequence - 1));
         let above = (sequence < last).then(|| (sequence + 1, last));
-        self.ranges
-            .splice(at..=at, below.into_iter().chain(above));
+        self.ranges.splice(at..=at, below.into_iter().chain(above));
         true
     }
 

@@ -61,12 +61,23 @@ impl<T> Stream<T> {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call, from the sequencer")]
-    pub(super) fn arrive(&mut self, id: u64, sequence: u64, bytes: usize, item: T, now: Instant, limits: Limits, out: &mut Vec<Outcome<T>>) {
+    pub(super) fn arrive(
+        &mut self,
+        id: u64,
+        sequence: u64,
+        bytes: usize,
+        item: T,
+        now: Instant,
+        limits: Limits,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         match self.last {
             // Not a sequence our modules use, and nothing can be said about it.
             _ if sequence == 0 => self.admit(id, sequence, item, Admission::Late, out),
             Some(last) if sequence <= last => self.arrive_behind(id, sequence, item, limits, out),
-            Some(last) if sequence - 1 == last => self.pass(id, sequence, item, Admission::InOrder, limits, out),
+            Some(last) if sequence - 1 == last => {
+                self.pass(id, sequence, item, Admission::InOrder, limits, out)
+            }
             // Every epoch starts at 1, so nothing can be missing before it.
             None if sequence == 1 => self.pass(id, sequence, item, Admission::InOrder, limits, out),
             _ => self.hold(sequence, bytes, item, now, limits, out),
@@ -74,7 +85,13 @@ impl<T> Stream<T> {
     }
 
     /// Passes everything up to the highest event whose wait is over.
-    pub(super) fn expire(&mut self, id: u64, now: Instant, limits: Limits, out: &mut Vec<Outcome<T>>) {
+    pub(super) fn expire(
+        &mut self,
+        id: u64,
+        now: Instant,
+        limits: Limits,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         let awaited = match (self.returned, self.last) {
             (Some((highest, until)), Some(last)) if last < highest && now < until => Some(until),
             _ => None,
@@ -91,7 +108,11 @@ impl<T> Stream<T> {
             .find(|(_, held)| held.since + limits.reorder_wait <= now)
             .map(|(&sequence, _)| sequence);
         if let Some(over) = over {
-            while self.held.first_key_value().is_some_and(|(&sequence, _)| sequence <= over) {
+            while self
+                .held
+                .first_key_value()
+                .is_some_and(|(&sequence, _)| sequence <= over)
+            {
                 self.pass_lowest(id, limits, out);
             }
         }
@@ -114,7 +135,9 @@ impl<T> Stream<T> {
         if !self.pending.remove(&sequence) {
             return;
         }
-        let highest = self.returned.map_or(sequence, |(highest, _)| highest.max(sequence));
+        let highest = self
+            .returned
+            .map_or(sequence, |(highest, _)| highest.max(sequence));
         self.returned = Some((highest, now + limits.redelivery_wait));
         if sequence < self.certain_from {
             return;
@@ -133,7 +156,14 @@ impl<T> Stream<T> {
         }
     }
 
-    fn arrive_behind(&mut self, id: u64, sequence: u64, item: T, limits: Limits, out: &mut Vec<Outcome<T>>) {
+    fn arrive_behind(
+        &mut self,
+        id: u64,
+        sequence: u64,
+        item: T,
+        limits: Limits,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         if self.pending.contains(&sequence) {
             out.push(Outcome::Copy(item));
         } else if self.gaps.remove(sequence) || sequence < self.certain_from {
@@ -144,7 +174,15 @@ impl<T> Stream<T> {
         }
     }
 
-    fn hold(&mut self, sequence: u64, bytes: usize, item: T, now: Instant, limits: Limits, out: &mut Vec<Outcome<T>>) {
+    fn hold(
+        &mut self,
+        sequence: u64,
+        bytes: usize,
+        item: T,
+        now: Instant,
+        limits: Limits,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         let since = self.held.get(&sequence).map_or(now, |held| held.since);
         self.held_bytes += bytes;
         if let Some(old) = self.held.insert(sequence, Held { item, bytes, since }) {
@@ -153,11 +191,22 @@ impl<T> Stream<T> {
             out.push(Outcome::Copy(old.item));
         }
         let latest = now + limits.reorder_wait;
-        self.deadline = Some(self.deadline.map_or(latest, |deadline| deadline.min(latest)));
+        self.deadline = Some(
+            self.deadline
+                .map_or(latest, |deadline| deadline.min(latest)),
+        );
     }
 
     /// Admits `sequence`, which is above all admitted ones, and whatever follows it without a gap.
-    fn pass(&mut self, id: u64, sequence: u64, item: T, how: Admission, limits: Limits, out: &mut Vec<Outcome<T>>) {
+    fn pass(
+        &mut self,
+        id: u64,
+        sequence: u64,
+        item: T,
+        how: Admission,
+        limits: Limits,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         match self.last {
             None => self.certain_from = sequence,
             Some(last) => {
@@ -183,12 +232,25 @@ impl<T> Stream<T> {
     }
 
     fn earliest(&self, limits: Limits) -> Option<Instant> {
-        self.held.values().map(|held| held.since + limits.reorder_wait).min()
+        self.held
+            .values()
+            .map(|held| held.since + limits.reorder_wait)
+            .min()
     }
 
-    fn admit(&mut self, id: u64, sequence: u64, item: T, how: Admission, out: &mut Vec<Outcome<T>>) {
+    fn admit(
+        &mut self,
+        id: u64,
+        sequence: u64,
+        item: T,
+        how: Admission,
+        out: &mut Vec<Outcome<T>>,
+    ) {
         self.pending.insert(sequence);
-        let ticket = Ticket { stream: id, sequence };
+        let ticket = Ticket {
+            stream: id,
+            sequence,
+        };
         out.push(Outcome::Admit { item, how, ticket });
     }
 

@@ -7,7 +7,12 @@ use super::*;
 const SOURCE: &str = "/fieldgate/a/modbus-reader";
 
 fn at(epoch: &str, sequence: u64) -> Position<'_> {
-    Position { source: SOURCE, subject: "press-1/fast", epoch, sequence }
+    Position {
+        source: SOURCE,
+        subject: "press-1/fast",
+        epoch,
+        sequence,
+    }
 }
 
 /// A sequencer with a clock, that stores at once what it admits.
@@ -18,12 +23,16 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
-        Self { sequencer: Sequencer::new(limits), now: Instant::now() }
+        Self {
+            sequencer: Sequencer::new(limits),
+            now: Instant::now(),
+        }
     }
 
     fn raw(&mut self, sequence: u64) -> Vec<Outcome<u64>> {
         let mut out = Vec::new();
-        self.sequencer.arrive(at("e1", sequence), 100, sequence, self.now, &mut out);
+        self.sequencer
+            .arrive(at("e1", sequence), 100, sequence, self.now, &mut out);
         out
     }
 
@@ -65,7 +74,10 @@ fn early_events_wait_for_those_before_them() {
     assert_eq!(bench.arrive(1), [(1, "in order")]);
     assert_eq!(bench.arrive(3), []);
     assert_eq!(bench.arrive(4), []);
-    assert_eq!(bench.arrive(2), [(2, "in order"), (3, "reordered"), (4, "reordered")]);
+    assert_eq!(
+        bench.arrive(2),
+        [(2, "in order"), (3, "reordered"), (4, "reordered")]
+    );
     assert_eq!(bench.sequencer.deadline(), None);
     assert_eq!(bench.sequencer.held(), 0);
 }
@@ -89,7 +101,10 @@ fn first_contact_in_the_middle_settles_and_lower_ones_pass_as_late() {
     let mut bench = Bench::new(Limits::default());
     assert_eq!(bench.arrive(52), []);
     assert_eq!(bench.arrive(51), []);
-    assert_eq!(bench.wait(Duration::from_secs(1)), [(51, "after gap"), (52, "reordered")]);
+    assert_eq!(
+        bench.wait(Duration::from_secs(1)),
+        [(51, "after gap"), (52, "reordered")]
+    );
     // In doubt, twice: they may have been stored before this start, and may not.
     assert_eq!(bench.arrive(40), [(40, "late")]);
     assert_eq!(bench.arrive(40), [(40, "late")]);
@@ -128,7 +143,10 @@ fn what_went_back_to_the_broker_is_awaited_and_order_is_kept() {
     // Longer than the reorder wait, because a redelivery takes the broker's time.
     assert_eq!(bench.wait(Duration::from_secs(5)), []);
     assert_eq!(bench.arrive(3), []);
-    assert_eq!(bench.arrive(2), [(2, "in order"), (3, "reordered"), (4, "reordered")]);
+    assert_eq!(
+        bench.arrive(2),
+        [(2, "in order"), (3, "reordered"), (4, "reordered")]
+    );
     // The long wait ends with its cause.
     assert_eq!(bench.arrive(6), []);
     assert_eq!(bench.wait(Duration::from_secs(1)), [(6, "after gap")]);
@@ -151,7 +169,10 @@ fn what_never_comes_back_is_not_awaited_for_ever() {
 
 #[test]
 fn a_new_epoch_is_a_new_stream_and_the_oldest_is_forgotten() {
-    let mut sequencer = Sequencer::new(Limits { streams: 2, ..Limits::default() });
+    let mut sequencer = Sequencer::new(Limits {
+        streams: 2,
+        ..Limits::default()
+    });
     let now = Instant::now();
     for epoch in ["a", "b", "c"] {
         let mut out = Vec::new();
@@ -173,19 +194,28 @@ fn a_new_epoch_is_a_new_stream_and_the_oldest_is_forgotten() {
 
 #[test]
 fn the_bound_of_what_waits_lets_the_longest_waiting_pass() {
-    let mut bench = Bench::new(Limits { held_events: 2, ..Limits::default() });
+    let mut bench = Bench::new(Limits {
+        held_events: 2,
+        ..Limits::default()
+    });
     bench.arrive(1);
     assert_eq!(bench.arrive(10), []);
     assert_eq!(bench.arrive(11), []);
     assert_eq!(bench.arrive(20), [(10, "after gap"), (11, "reordered")]);
-    let mut bench = Bench::new(Limits { held_bytes: 99, ..Limits::default() });
+    let mut bench = Bench::new(Limits {
+        held_bytes: 99,
+        ..Limits::default()
+    });
     bench.arrive(1);
     assert_eq!(bench.arrive(5), [(5, "after gap")]);
 }
 
 #[test]
 fn forgotten_ranges_pass_instead_of_being_called_duplicates() {
-    let mut bench = Bench::new(Limits { gaps_per_stream: 1, ..Limits::default() });
+    let mut bench = Bench::new(Limits {
+        gaps_per_stream: 1,
+        ..Limits::default()
+    });
     bench.arrive(1);
     for sequence in [3, 5] {
         bench.arrive(sequence);
@@ -203,7 +233,10 @@ fn extreme_sequences_are_handled() {
     assert_eq!(bench.arrive(0), [(0, "late")]);
     bench.arrive(1);
     bench.arrive(u64::MAX);
-    assert_eq!(bench.wait(Duration::from_secs(1)), [(u64::MAX, "after gap")]);
+    assert_eq!(
+        bench.wait(Duration::from_secs(1)),
+        [(u64::MAX, "after gap")]
+    );
     assert_eq!(bench.arrive(u64::MAX), [(u64::MAX, "duplicate")]);
     assert_eq!(bench.arrive(7), [(7, "late")]);
 }
@@ -220,8 +253,18 @@ struct Move {
 }
 
 fn moves(failures: bool) -> impl Strategy<Value = Vec<Move>> {
-    let one = (any::<usize>(), 0u64..400, prop::bool::weighted(0.2), prop::bool::weighted(if failures { 0.2 } else { 0.0 }))
-        .prop_map(|(pick, wait_ms, duplicate, store_fails)| Move { pick, wait_ms, duplicate, store_fails });
+    let one = (
+        any::<usize>(),
+        0u64..400,
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(if failures { 0.2 } else { 0.0 }),
+    )
+        .prop_map(|(pick, wait_ms, duplicate, store_fails)| Move {
+            pick,
+            wait_ms,
+            duplicate,
+            store_fails,
+        });
     prop::collection::vec(one, 1..300)
 }
 
@@ -245,7 +288,13 @@ struct Broker {
 }
 
 impl Broker {
-    fn settle(&mut self, sequencer: &mut Sequencer<Id>, out: Vec<Outcome<Id>>, now: Instant, fails: bool) -> Result<(), TestCaseError> {
+    fn settle(
+        &mut self,
+        sequencer: &mut Sequencer<Id>,
+        out: Vec<Outcome<Id>>,
+        now: Instant,
+        fails: bool,
+    ) -> Result<(), TestCaseError> {
         for outcome in out {
             match outcome {
                 Outcome::Admit { ticket, .. } if fails => sequencer.returned(ticket, now),
@@ -256,7 +305,10 @@ impl Broker {
                     self.order.push(item);
                 }
                 Outcome::Duplicate(item) => {
-                    prop_assert!(self.stored.contains_key(&item), "{item:?} acknowledged but never stored");
+                    prop_assert!(
+                        self.stored.contains_key(&item),
+                        "{item:?} acknowledged but never stored"
+                    );
                     self.unacknowledged.remove(&item);
                 }
                 Outcome::Copy(_) => {}

@@ -41,10 +41,16 @@ fn check_link(link: &Link, at: &Path, problems: &mut Problems) {
     match (&link.tcp, &link.serial) {
         (Some(Tcp { host, port }), None) => {
             if host.trim().is_empty() {
-                problems.add(at.join("tcp").join("host"), "is empty; give an address or a name");
+                problems.add(
+                    at.join("tcp").join("host"),
+                    "is empty; give an address or a name",
+                );
             }
             if *port == 0 {
-                problems.add(at.join("tcp").join("port"), "0 is not a port; Modbus has 502");
+                problems.add(
+                    at.join("tcp").join("port"),
+                    "0 is not a port; Modbus has 502",
+                );
             }
         }
         (None, Some(serial)) => check_serial(serial, &at.join("serial"), problems),
@@ -88,7 +94,10 @@ fn check_device(device: &Device, link: Option<&Link>, at: &Path, problems: &mut 
             "0 is the broadcast address, which nobody answers; a device on a serial line has 1 to 247",
         );
     } else if serial && device.unit > 247 {
-        let message = format!("{} is reserved; a device on a serial line has 1 to 247", device.unit);
+        let message = format!(
+            "{} is reserved; a device on a serial line has 1 to 247",
+            device.unit
+        );
         problems.add(at.join("unit"), message);
     }
     problems.check_range(at.join("max_registers"), &device.max_registers, 1..=125);
@@ -115,7 +124,10 @@ fn check_group(group: &Group, devices: &Names<'_>, at: &Path, problems: &mut Pro
         let at = at.join("devices").join(index);
         devices.refer(device, &at, problems);
         if !seen.insert(device) {
-            problems.add(&at, format!("{device:?} is listed twice; remove one of the two"));
+            problems.add(
+                &at,
+                format!("{device:?} is listed twice; remove one of the two"),
+            );
         }
     }
     if group.devices.is_empty() {
@@ -134,7 +146,11 @@ fn check_group_names(configuration: &Configuration, problems: &mut Problems) {
     for (index, group) in configuration.groups.iter().enumerate() {
         let at = path!["groups", index, "name"];
         if !measurement::valid_name(&group.name) {
-            let message = format!("{:?} is not a name: use {}", group.name, measurement::NAME_RULE);
+            let message = format!(
+                "{:?} is not a name: use {}",
+                group.name,
+                measurement::NAME_RULE
+            );
             problems.add(&at, message);
         }
         let devices: BTreeSet<&str> = group.devices.iter().map(String::as_str).collect();
@@ -154,7 +170,10 @@ fn check_group_names(configuration: &Configuration, problems: &mut Problems) {
 fn check_publish(publish: &Publish, problems: &mut Problems) {
     let at = path!["publish"];
     if publish.topic.is_empty() || publish.topic.contains(char::is_whitespace) {
-        let message = format!("{:?} is not a topic; the usual one is telemetry", publish.topic);
+        let message = format!(
+            "{:?} is not a topic; the usual one is telemetry",
+            publish.topic
+        );
         problems.add(at.join("topic"), message);
     }
     let (low, high) = (ByteSize::from_kib(64), ByteSize::from_mib(1024));

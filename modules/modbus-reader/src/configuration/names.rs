@@ -54,7 +54,12 @@ impl<'a> Names<'a> {
             None if self.first.is_empty() => format!("no {kind} is defined"),
             None => format!(
                 "defined are: {}",
-                self.first.keys().copied().take(8).collect::<Vec<_>>().join(", ")
+                self.first
+                    .keys()
+                    .copied()
+                    .take(8)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         };
         problems.add(path, format!("there is no {kind} {name:?}; {hint}"));

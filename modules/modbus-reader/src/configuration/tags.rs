@@ -51,13 +51,17 @@ fn check_tag(tag: &Tag, at: &Path, problems: &mut Problems) {
             let message = "goes with numbers only; remove it or change the type";
             problems.add(at.join(field), message);
         } else if field == "scale" && value == 0.0 {
-            problems.add(at.join(field), "0 makes every value the offset; 1 changes nothing");
+            problems.add(
+                at.join(field),
+                "0 makes every value the offset; 1 changes nothing",
+            );
         } else if !value.is_finite() {
             problems.add(at.join(field), "must be a finite number");
         }
     }
     if tag.writable && !matches!(tag.table, Table::Coil | Table::HoldingRegister) {
-        let message = format!("the table {table} cannot be written; only coil and holding-register can");
+        let message =
+            format!("the table {table} cannot be written; only coil and holding-register can");
         problems.add(at.join("writable"), message);
     } else if tag.writable && tag.bit.is_some() {
         let message = "one bit of a register cannot be written alone; make the whole register a writable tag (overlap: allow)";
@@ -81,10 +85,14 @@ fn check_bit(tag: &Tag, kind: Option<TagType>, at: &Path, problems: &mut Problem
     let is_bool = kind == Some(TagType::Bool);
     match tag.bit {
         None if is_bool && !tag.table.is_bits() => {
-            problems.add(at, "a bool in a register needs its bit, 0 (least significant) to 15");
+            problems.add(
+                at,
+                "a bool in a register needs its bit, 0 (least significant) to 15",
+            );
         }
         Some(_) if tag.table.is_bits() => {
-            let message = "goes with registers only: a coil or discrete input is one bit; remove it";
+            let message =
+                "goes with registers only: a coil or discrete input is one bit; remove it";
             problems.add(at.join("bit"), message);
         }
         Some(_) if !is_bool => {
@@ -104,7 +112,9 @@ fn check_string(tag: &Tag, kind: Option<TagType>, at: &Path, problems: &mut Prob
     // MODBUS Application Protocol V1.1b3: 6.3 reads up to 125 registers, 6.12 writes up to 123.
     let longest = if tag.writable { 246 } else { 250 };
     match tag.length {
-        None if is_string => problems.add(at, "a string needs its length in bytes, such as length: 16"),
+        None if is_string => {
+            problems.add(at, "a string needs its length in bytes, such as length: 16")
+        }
         Some(length) if is_string => {
             problems.check_range(at.join("length"), &length, 1..=longest);
         }
@@ -146,10 +156,11 @@ fn check_event_size(group: &Group, at: &Path, problems: &mut Problems) {
     }
 }
 
-/// A tag and where it was written: group and position.
-type Placed<'a> = (&'a Tag, (usize, usize));
+/// Where a tag was written: its group and its position there.
+type Place = (usize, usize);
+type Placed<'a> = (&'a Tag, Place);
 
-fn tag_path((group, tag): (usize, usize)) -> Path {
+fn tag_path((group, tag): Place) -> Path {
     path!["groups", group, "tags", tag]
 }
 
@@ -158,10 +169,10 @@ fn tag_path((group, tag): (usize, usize)) -> Path {
 fn check_device<'a>(
     configuration: &'a Configuration,
     device: &Device,
-    reported: &mut BTreeSet<((usize, usize), (usize, usize))>,
+    reported: &mut BTreeSet<(Place, Place)>,
     problems: &mut Problems,
 ) {
-    let mut names: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Place> = BTreeMap::new();
     let mut tables: BTreeMap<Table, Vec<Placed<'a>>> = BTreeMap::new();
     for (group_index, group) in configuration.groups.iter().enumerate() {
         if !group.devices.contains(&device.name) {
@@ -178,8 +189,14 @@ fn check_device<'a>(
                     format!("device {:?} already has a tag {:?}, at {line}; commands need one tag per name: rename one", device.name, tag.name),
                 );
             }
-            let limit = if tag.table.is_bits() { device.max_bits } else { device.max_registers };
-            if tag.width() > limit && reported.insert((place, place)) {
+            let limit = if tag.table.is_bits() {
+                device.max_bits
+            } else {
+                device.max_registers
+            };
+            // A string that is too long for any request is told at its length.
+            let possible = tag.width() <= 125;
+            if possible && tag.width() > limit && reported.insert((place, place)) {
                 problems.add(
                     tag_path(place),
                     format!(
@@ -201,7 +218,7 @@ fn check_device<'a>(
 fn check_overlap(
     device: &Device,
     tags: &[Placed<'_>],
-    reported: &mut BTreeSet<((usize, usize), (usize, usize))>,
+    reported: &mut BTreeSet<(Place, Place)>,
     problems: &mut Problems,
 ) {
     for (index, (tag, place)) in tags.iter().enumerate() {
@@ -217,7 +234,11 @@ fn check_overlap(
                 continue;
             }
             let line = problems.location(tag_path(earlier));
-            let [first, second] = if earlier == *place { [tag, other] } else { [other, tag] };
+            let [first, second] = if earlier == *place {
+                [tag, other]
+            } else {
+                [other, tag]
+            };
             problems.add(
                 tag_path(later).join("address"),
                 format!(

@@ -47,8 +47,12 @@ impl Collector {
 async fn read(emulator: &Emulator, checker: &SharedChecker, after: &mut u64) -> Result<bool> {
     let answer = emulator.messages(*after, BATCH).await?;
     let mut any = false;
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let message: HubMessage<'_> = serde_json::from_slice(line).context("a message of the hub")?;
+    for line in answer
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let message: HubMessage<'_> =
+            serde_json::from_slice(line).context("a message of the hub")?;
         checker.lock().arrived(&message);
         *after = message.index;
         any = true;

@@ -12,8 +12,13 @@ pub(crate) struct StreamKey {
 /// Splits an id into its stream and its sequence.
 pub(crate) fn parse(id: &str) -> Option<(StreamKey, u64)> {
     let mut parts = id.split('/');
-    let (module, device, group, epoch, sequence) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (module, device, group, epoch, sequence) = (
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+    );
     if parts.next().is_some() || [module, device, group, epoch].contains(&"") {
         return None;
     }
@@ -36,8 +41,18 @@ mod tests {
     #[test]
     fn ids_have_five_parts() {
         let (key, sequence) = parse("modbus-reader/press-1/100ms/e1/42").unwrap();
-        assert_eq!((key.device.as_str(), key.epoch.as_str(), sequence), ("press-1", "e1", 42));
-        for bad in ["", "a/b/c/d", "a/b/c/d/e", "a/b/c/d/0", "a/b/c/d/1/2", "a//c/d/1"] {
+        assert_eq!(
+            (key.device.as_str(), key.epoch.as_str(), sequence),
+            ("press-1", "e1", 42)
+        );
+        for bad in [
+            "",
+            "a/b/c/d",
+            "a/b/c/d/e",
+            "a/b/c/d/0",
+            "a/b/c/d/1/2",
+            "a//c/d/1",
+        ] {
             assert!(parse(bad).is_none(), "{bad}");
         }
     }

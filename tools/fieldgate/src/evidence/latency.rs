@@ -65,10 +65,26 @@ mod tests {
 
     #[test]
     fn bounds_hold_their_values_closely() {
-        for value in [0, 1, 31, 32, 33, 63, 64, 1_000, 1_001, 250_000, 10_000_000, u64::MAX] {
+        for value in [
+            0,
+            1,
+            31,
+            32,
+            33,
+            63,
+            64,
+            1_000,
+            1_001,
+            250_000,
+            10_000_000,
+            u64::MAX,
+        ] {
             let bound = upper_bound(bucket(value));
             assert!(bound >= value, "{value} → {bound}");
-            assert!(bound as f64 <= value as f64 * 1.04 + 1.0, "{value} → {bound}");
+            assert!(
+                bound as f64 <= value as f64 * 1.04 + 1.0,
+                "{value} → {bound}"
+            );
         }
     }
 

@@ -39,7 +39,11 @@ impl Ledger {
                 }
             }
         });
-        Self { consumer, stop, task }
+        Self {
+            consumer,
+            stop,
+            task,
+        }
     }
 
     /// Returns when everything the broker holds has been read.
@@ -55,7 +59,10 @@ impl Ledger {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the ledger could not be read to its end within {} s", within.as_secs());
+                bail!(
+                    "the ledger could not be read to its end within {} s",
+                    within.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -68,10 +75,19 @@ impl Ledger {
 }
 
 async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
-    let fetch = consumer.fetch().max_messages(BATCH).expires(FETCH).messages();
-    let mut messages = timeout(FETCH * 4, fetch).await.context("the broker does not answer")??;
+    let fetch = consumer
+        .fetch()
+        .max_messages(BATCH)
+        .expires(FETCH)
+        .messages();
+    let mut messages = timeout(FETCH * 4, fetch)
+        .await
+        .context("the broker does not answer")??;
     loop {
-        let message = match timeout(FETCH * 4, messages.next()).await.context("the broker does not answer")? {
+        let message = match timeout(FETCH * 4, messages.next())
+            .await
+            .context("the broker does not answer")?
+        {
             None => return Ok(()),
             Some(message) => message.map_err(|error| anyhow::anyhow!("{error}"))?,
         };
@@ -86,6 +102,9 @@ async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
             checker.lock().accepted(id);
         }
         // After it is noted: an acknowledgement that is lost brings it again, which changes nothing.
-        message.ack().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        message
+            .ack()
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
     }
 }

@@ -74,20 +74,29 @@ impl ValueCheck {
             .step_at(at.checked_sub(self.window).unwrap_or(UNIX_EPOCH));
         let key = (event.device.clone(), event.group.clone());
         let Some(tags) = self.tags.get(&key) else {
-            count.wrong.push(format!("there is no group {}/{}", key.0, key.1));
+            count
+                .wrong
+                .push(format!("there is no group {}/{}", key.0, key.1));
             return count;
         };
         for tag in tags {
             if event.bad.contains_key(tag) {
                 count.bad_quality += 1;
             } else if !event.values.contains_key(tag) {
-                count.wrong.push(format!("{}/{}: {tag} is absent", key.0, key.1));
+                count
+                    .wrong
+                    .push(format!("{}/{}: {tag} is absent", key.0, key.1));
             }
         }
         for (tag, value) in &event.values {
-            let known = tags.contains(tag).then(|| self.point(&event.device, tag)).flatten();
+            let known = tags
+                .contains(tag)
+                .then(|| self.point(&event.device, tag))
+                .flatten();
             let Some((device, point)) = known else {
-                count.wrong.push(format!("{}/{}: there is no tag {tag}", key.0, key.1));
+                count
+                    .wrong
+                    .push(format!("{}/{}: there is no tag {tag}", key.0, key.1));
                 continue;
             };
             if point.writable {
@@ -95,7 +104,9 @@ impl ValueCheck {
                 continue;
             }
             count.checked += 1;
-            let right = (oldest..=newest).rev().any(|step| matches(value, &expected(device, point, step)));
+            let right = (oldest..=newest)
+                .rev()
+                .any(|step| matches(value, &expected(device, point, step)));
             if !right {
                 count.wrong.push(format!(
                     "{}/{}: {tag} = {value} at {}, expected {}",

@@ -109,7 +109,10 @@ impl Broker {
     }
 
     /// Writes nats-server.conf and returns its path.
-    pub(crate) fn write_configuration(&self, directory: &RunDirectory) -> Result<std::path::PathBuf> {
+    pub(crate) fn write_configuration(
+        &self,
+        directory: &RunDirectory,
+    ) -> Result<std::path::PathBuf> {
         directory.write(
             "nats-server.conf",
             &self.configuration(&directory.join("jetstream").display().to_string()),
@@ -120,7 +123,13 @@ impl Broker {
         // What a sidecar's component needs and no more: its topics, to look at a consumer, to answer deliveries.
         let reader = user(
             &self.reader,
-            &[TOPIC_TELEMETRY, "alarms", "status", TOPIC_DEAD_LETTER, "$JS.API.INFO"],
+            &[
+                TOPIC_TELEMETRY,
+                "alarms",
+                "status",
+                TOPIC_DEAD_LETTER,
+                "$JS.API.INFO",
+            ],
             &["_INBOX.>"],
         );
         let mut hub_publishes = vec![
@@ -131,10 +140,17 @@ impl Broker {
             "$JS.API.INFO".to_owned(),
         ];
         for subscription in &SUBSCRIPTIONS {
-            hub_publishes.push(format!("$JS.API.CONSUMER.INFO.{STREAM}.{}", subscription.durable));
+            hub_publishes.push(format!(
+                "$JS.API.CONSUMER.INFO.{STREAM}.{}",
+                subscription.durable
+            ));
             hub_publishes.push(format!("$JS.ACK.{STREAM}.{}.>", subscription.durable));
         }
-        let hub = user(&self.hub, &hub_publishes, &["_INBOX.>", "deliver.iothub-module.>"]);
+        let hub = user(
+            &self.hub,
+            &hub_publishes,
+            &["_INBOX.>", "deliver.iothub-module.>"],
+        );
         let setup = user(&self.setup, &[">"], &[">"]);
         format!(
             r#"# The demo's broker; see docs/decisions for why JetStream.
@@ -181,7 +197,12 @@ authorization {{
         };
         tokio::time::timeout(START_DEADLINE, attempt)
             .await
-            .with_context(|| format!("the broker at {address} did not come up in {} s", START_DEADLINE.as_secs()))
+            .with_context(|| {
+                format!(
+                    "the broker at {address} did not come up in {} s",
+                    START_DEADLINE.as_secs()
+                )
+            })
     }
 
     /// Makes the stream and every consumer; returns the audit's.
@@ -230,7 +251,9 @@ async fn create_stream(context: &jetstream::Context) -> Result<Stream> {
                 Err(error) if error.to_string().contains("no responders") => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(error) => return Err(error).with_context(|| format!("creating the stream {STREAM}")),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("creating the stream {STREAM}"));
+                }
             }
         }
     };
@@ -253,7 +276,11 @@ fn subscriber(subscription: &Subscription) -> push::Config {
     }
 }
 
-fn user(credentials: &Credentials, publish: &[impl AsRef<str>], subscribe: &[impl AsRef<str>]) -> String {
+fn user(
+    credentials: &Credentials,
+    publish: &[impl AsRef<str>],
+    subscribe: &[impl AsRef<str>],
+) -> String {
     let list = |subjects: Vec<&str>| {
         subjects
             .iter()
@@ -280,10 +307,16 @@ mod tests {
         let text = broker.configuration("/run/x/jetstream");
         assert_ne!(broker.reader.password, broker.hub.password);
         assert!(text.contains("listen: \"127.0.0.1:4222\""));
-        let hub = text.lines().find(|line| line.contains("\"iothub-module\"")).unwrap();
+        let hub = text
+            .lines()
+            .find(|line| line.contains("\"iothub-module\""))
+            .unwrap();
         assert!(!hub.contains("\"telemetry\""), "{hub}");
         assert!(hub.contains("$JS.ACK.fieldgate.iothub-module-telemetry.>"));
-        let reader = text.lines().find(|line| line.contains("\"modbus-reader\"")).unwrap();
+        let reader = text
+            .lines()
+            .find(|line| line.contains("\"modbus-reader\""))
+            .unwrap();
         assert!(!reader.contains("$JS.API.CONSUMER"), "{reader}");
     }
 
@@ -291,7 +324,11 @@ mod tests {
     fn topics_that_someone_subscribes_to_are_in_the_stream() {
         for subscription in &SUBSCRIPTIONS {
             assert!(TOPICS.contains(&subscription.topic));
-            assert!(!TOPICS.iter().any(|topic| subscription.deliver.starts_with(topic)));
+            assert!(
+                !TOPICS
+                    .iter()
+                    .any(|topic| subscription.deliver.starts_with(topic))
+            );
         }
     }
 }

@@ -74,7 +74,10 @@ fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> V
             json!({"name": "name", "value": format!("{app} {name}")}),
             json!({"name": "streamName", "value": STREAM}),
         ];
-        metadata.extend(more.iter().map(|(name, value)| json!({"name": name, "value": value})));
+        metadata.extend(
+            more.iter()
+                .map(|(name, value)| json!({"name": name, "value": value})),
+        );
         component(name, "pubsub.jetstream", metadata, app)
     };
     let mut components = vec![
@@ -140,10 +143,16 @@ pub(crate) fn sidecar(
     flag("app-protocol", "http".into());
     flag("dapr-http-port", ports.dapr_http.to_string().into());
     flag("dapr-grpc-port", ports.dapr_grpc.to_string().into());
-    flag("dapr-internal-grpc-port", ports.dapr_internal.to_string().into());
+    flag(
+        "dapr-internal-grpc-port",
+        ports.dapr_internal.to_string().into(),
+    );
     flag("dapr-internal-grpc-listen-address", "127.0.0.1".into());
     flag("dapr-listen-addresses", "127.0.0.1".into());
-    flag("resources-path", directory.join(&format!("dapr/{app}")).into());
+    flag(
+        "resources-path",
+        directory.join(&format!("dapr/{app}")).into(),
+    );
     flag("config", directory.join(CONFIGURATION).into());
     flag("dapr-graceful-shutdown-seconds", "1".into());
     arguments.extend(["--enable-metrics=false".into(), "--log-as-json".into()]);

@@ -111,7 +111,10 @@ pub(crate) struct Places {
 
 impl Places {
     /// Devices with their port, where they have one.
-    fn devices<'a>(&'a self, plant: &'a Plant) -> impl Iterator<Item = (&'a PlantDevice, Option<u16>)> {
+    fn devices<'a>(
+        &'a self,
+        plant: &'a Plant,
+    ) -> impl Iterator<Item = (&'a PlantDevice, Option<u16>)> {
         let mut ports = self.device_ports.iter().copied();
         plant.devices.iter().map(move |device| {
             let port = match device.connection {
@@ -300,7 +303,9 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|group| group["devices"].as_array().unwrap().len() * group["tags"].as_array().unwrap().len())
+            .map(|group| {
+                group["devices"].as_array().unwrap().len() * group["tags"].as_array().unwrap().len()
+            })
             .sum();
         assert_eq!(tags, 200);
     }
@@ -310,13 +315,19 @@ mod tests {
         let text = hub_configuration(&places()).unwrap();
         let document: serde_json::Value = serde_yaml_ng::from_str(&text).unwrap();
         assert_eq!(document["subscriptions"][0]["pubsub"], "pubsub-telemetry");
-        assert_eq!(document["subscriptions"].as_array().unwrap().len(), SUBSCRIPTIONS.len());
+        assert_eq!(
+            document["subscriptions"].as_array().unwrap().len(),
+            SUBSCRIPTIONS.len()
+        );
         assert_eq!(document["hub"]["port"], 8883);
     }
 
     #[test]
     fn the_example_command_names_a_device_with_the_coil() {
         let line = write_example("http://127.0.0.1:9000", "demo", &Plant::demo()).unwrap();
-        assert!(line.contains("\"device\":\"press-1\",\"tag\":\"pump\""), "{line}");
+        assert!(
+            line.contains("\"device\":\"press-1\",\"tag\":\"pump\""),
+            "{line}"
+        );
     }
 }

@@ -53,9 +53,12 @@ impl Emulator {
     /// Registers a device (again, too) and returns its connection string.
     pub(crate) async fn register(&self, device: &str) -> Result<String> {
         let url = format!("{}/devices/{device}", self.url);
-        let answer = self.http.send(Method::PUT, &url, &json!({}), DEADLINE).await?;
-        let registered: Registered = serde_json::from_slice(&answer)
-            .with_context(|| format!("the answer to PUT {url}"))?;
+        let answer = self
+            .http
+            .send(Method::PUT, &url, &json!({}), DEADLINE)
+            .await?;
+        let registered: Registered =
+            serde_json::from_slice(&answer).with_context(|| format!("the answer to PUT {url}"))?;
         Ok(registered.connection_string)
     }
 
@@ -89,7 +92,11 @@ pub(crate) async fn ready_file(path: &Path, deadline: Duration) -> Result<String
             }
         }
     };
-    tokio::time::timeout(deadline, wait)
-        .await
-        .with_context(|| format!("{} did not appear in {} s", path.display(), deadline.as_secs()))
+    tokio::time::timeout(deadline, wait).await.with_context(|| {
+        format!(
+            "{} did not appear in {} s",
+            path.display(),
+            deadline.as_secs()
+        )
+    })
 }

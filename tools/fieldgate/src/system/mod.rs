@@ -10,7 +10,7 @@ mod plant;
 mod ports;
 mod processes;
 
-pub(crate) use binaries::{BinaryArgs, Binaries};
+pub(crate) use binaries::{Binaries, BinaryArgs};
 pub(crate) use broker::TOPIC_DEAD_LETTER;
 pub(crate) use directory::RunDirectory;
 pub(crate) use documents::REQUEST_TIMEOUT;
@@ -38,6 +38,8 @@ use crate::notes::Notes;
 const APPLIANCE: &str = "demo-appliance";
 const HUB_NAME: &str = "fieldgate-demo.azure-devices.net";
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long the reader waits at most for its sidecar and for the hub module.
+const READY_WITHIN: Duration = Duration::from_secs(3);
 /// After which a process that was asked to stop is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -107,13 +109,23 @@ impl System {
         };
         let simulator_plan = documents::simulator_plan(&plant, &places)?;
         let configurations = vec![
-            directory.write("modbus-reader.yaml", &documents::reader_configuration(&plant, &places)?)?,
-            directory.write("iothub-module.yaml", &documents::hub_configuration(&places)?)?,
+            directory.write(
+                "modbus-reader.yaml",
+                &documents::reader_configuration(&plant, &places)?,
+            )?,
+            directory.write(
+                "iothub-module.yaml",
+                &documents::hub_configuration(&places)?,
+            )?,
             directory.write("field-simulator.yaml", &simulator_plan)?,
         ];
         let expectation: field_simulator::Plan =
             serde_yaml_ng::from_str(&simulator_plan).context("the simulator's plan")?;
-        let checker = SharedChecker::new(Checker::new(ValueCheck::new(expectation, &plant, REQUEST_TIMEOUT)));
+        let checker = SharedChecker::new(Checker::new(ValueCheck::new(
+            expectation,
+            &plant,
+            REQUEST_TIMEOUT,
+        )));
 
         let supervisor = Supervisor::new(&directory.join("logs"), notes.clone())?;
         let http = Http::new();
@@ -133,15 +145,36 @@ impl System {
         )?;
         dapr::write_resources(directory, &broker, &connection_string)?;
 
-        let sidecar = |name, app, ports| supervisor.start(dapr::sidecar(name, app, ports, binaries, directory));
+        let sidecar = |name, app, ports| {
+            supervisor.start(dapr::sidecar(name, app, ports, binaries, directory))
+        };
         let module = |app, program: &PathBuf, ports: &ModulePorts, configuration: &PathBuf| {
             supervisor.start(module_spec(app, program.clone(), ports, configuration))
         };
+        let reader_sidecar = sidecar("modbus-reader-sidecar", READER_APP, &ports.reader)?;
+        let hub_sidecar = sidecar("iothub-module-sidecar", HUB_APP, &ports.hub)?;
+        let hub = module(HUB_APP, &binaries.hub, &ports.hub, &configurations[1])?;
+        // The source starts last, as it stops first: else its first events would wait for the others' start.
+        tokio::join!(
+            answers(
+                &http,
+                format!(
+                    "http://127.0.0.1:{}/v1.0/healthz/outbound",
+                    ports.reader.dapr_http
+                )
+            ),
+            answers(&http, format!("http://127.0.0.1:{}/readyz", ports.hub.ops)),
+        );
         let processes = Processes {
-            reader_sidecar: sidecar("modbus-reader-sidecar", READER_APP, &ports.reader)?,
-            hub_sidecar: sidecar("iothub-module-sidecar", HUB_APP, &ports.hub)?,
-            reader: module(READER_APP, &binaries.reader, &ports.reader, &configurations[0])?,
-            hub: module(HUB_APP, &binaries.hub, &ports.hub, &configurations[1])?,
+            reader_sidecar,
+            hub_sidecar,
+            reader: module(
+                READER_APP,
+                &binaries.reader,
+                &ports.reader,
+                &configurations[0],
+            )?,
+            hub,
             broker: broker_process,
             emulator,
             simulator,
@@ -163,22 +196,37 @@ impl System {
     /// Where a person finds things, a line each.
     pub(crate) fn signposts(&self, directory: &RunDirectory) -> Vec<String> {
         let mut lines = vec![
-            format!("everything of this run is in {}, logs in its folder logs", directory.path().display()),
-            format!("the emulated IoT Hub is controlled at {}", self.emulator.url()),
+            format!(
+                "everything of this run is in {}, logs in its folder logs",
+                directory.path().display()
+            ),
+            format!(
+                "the emulated IoT Hub is controlled at {}",
+                self.emulator.url()
+            ),
             format!(
                 "metrics: {} (modbus-reader), {} (iothub-module)",
                 metrics_url(&self.ports.reader),
                 metrics_url(&self.ports.hub)
             ),
-            format!("faults of field devices: http://127.0.0.1:{}/devices", self.ports.simulator_control),
+            format!(
+                "faults of field devices: http://127.0.0.1:{}/devices",
+                self.ports.simulator_control
+            ),
         ];
         lines.extend(
             self.configurations
                 .iter()
-                .map(|path| format!("edit and save to change the running system: {}", path.display()))
+                .map(|path| {
+                    format!(
+                        "edit and save to change the running system: {}",
+                        path.display()
+                    )
+                })
                 .take(2),
         );
-        if let Some(example) = documents::write_example(self.emulator.url(), APPLIANCE, &self.plant) {
+        if let Some(example) = documents::write_example(self.emulator.url(), APPLIANCE, &self.plant)
+        {
             lines.push(format!("write a coil through the hub: {example}"));
         }
         lines
@@ -198,7 +246,8 @@ impl System {
     /// When the proof could not be completed: the ledger could not be read to its end. All processes are stopped then,
     /// too.
     pub(crate) async fn stop(mut self, arrival: Duration) -> Result<()> {
-        self.notes.say("stopping: first the reader, which sends what it holds");
+        self.notes
+            .say("stopping: first the reader, which sends what it holds");
         self.processes.reader.stop(GRACE * 2).await;
         let drained = self.ledger.drained(Duration::from_secs(15)).await;
         let checker = self.checker.clone();
@@ -237,6 +286,16 @@ async fn unless_failed<T>(process: &Process, action: impl Future<Output = Result
     }
 }
 
+/// Waits until `url` answers with success, but not for ever: what follows can start without it, too.
+async fn answers(http: &Http, url: String) {
+    let ready = async {
+        while http.get(&url, Duration::from_secs(1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = timeout(READY_WITHIN, ready).await;
+}
+
 async fn set_up_broker(broker: &Broker) -> Result<PullConsumer> {
     let client = broker.connect().await?;
     Broker::set_up(&client).await
@@ -251,7 +310,11 @@ fn metrics_url(ports: &ModulePorts) -> String {
     format!("http://127.0.0.1:{}/metrics", ports.ops)
 }
 
-fn broker_spec(broker: &Broker, binaries: &Binaries, directory: &RunDirectory) -> Result<ProcessSpec> {
+fn broker_spec(
+    broker: &Broker,
+    binaries: &Binaries,
+    directory: &RunDirectory,
+) -> Result<ProcessSpec> {
     let configuration = broker.write_configuration(directory)?;
     Ok(ProcessSpec {
         name: "nats-server",
@@ -295,7 +358,12 @@ fn simulator_spec(ports: &Ports, binaries: &Binaries, directory: &RunDirectory) 
     }
 }
 
-fn module_spec(app: &'static str, program: PathBuf, ports: &ModulePorts, configuration: &PathBuf) -> ProcessSpec {
+fn module_spec(
+    app: &'static str,
+    program: PathBuf,
+    ports: &ModulePorts,
+    configuration: &PathBuf,
+) -> ProcessSpec {
     ProcessSpec {
         name: app,
         program,
@@ -305,7 +373,10 @@ fn module_spec(app: &'static str, program: PathBuf, ports: &ModulePorts, configu
             ("FIELDGATE_APPLIANCE", APPLIANCE.into()),
             ("FIELDGATE_MODULE", app.into()),
             ("FIELDGATE_APP_PORT", ports.app.to_string().into()),
-            ("FIELDGATE_OPS_ADDRESS", format!("127.0.0.1:{}", ports.ops).into()),
+            (
+                "FIELDGATE_OPS_ADDRESS",
+                format!("127.0.0.1:{}", ports.ops).into(),
+            ),
             ("FIELDGATE_PUBSUB", "pubsub".into()),
             ("DAPR_GRPC_PORT", ports.dapr_grpc.to_string().into()),
             ("DAPR_HTTP_PORT", ports.dapr_http.to_string().into()),

@@ -145,7 +145,12 @@ impl Plant {
             &[(100, 8), (250, 12), (500, 16), (1000, 18)],
             true,
         );
-        plant.add_class("meter-", &["meter-1"], &[(250, 8), (500, 12), (1000, 18)], false);
+        plant.add_class(
+            "meter-",
+            &["meter-1"],
+            &[(250, 8), (500, 12), (1000, 18)],
+            false,
+        );
         plant
     }
 
@@ -195,7 +200,13 @@ impl Plant {
     }
 
     /// Adds groups of `(period in ms, tags)` for devices with one register map.
-    fn add_class(&mut self, prefix: &str, devices: &[&str], periods: &[(u64, usize)], demo_tags: bool) {
+    fn add_class(
+        &mut self,
+        prefix: &str,
+        devices: &[&str],
+        periods: &[(u64, usize)],
+        demo_tags: bool,
+    ) {
         let mut addresses = Addresses::default();
         let mut recipes = Recipes::default();
         for (index, (period, count)) in periods.iter().enumerate() {
@@ -305,13 +316,24 @@ mod tests {
     fn the_demo_plant_is_what_issue_3_asks_for() {
         let plant = Plant::demo();
         assert!(plant.tcp_devices() >= 3);
-        assert!(plant.devices.iter().any(|device| device.connection == Connection::Serial));
+        assert!(
+            plant
+                .devices
+                .iter()
+                .any(|device| device.connection == Connection::Serial)
+        );
         assert_eq!(plant.tag_count(), 200);
         assert!((50.0..90.0).contains(&plant.events_per_second()));
-        let periods: BTreeSet<_> = plant.groups.iter().map(|group| group.period.as_millis()).collect();
+        let periods: BTreeSet<_> = plant
+            .groups
+            .iter()
+            .map(|group| group.period.as_millis())
+            .collect();
         assert_eq!(periods, BTreeSet::from([100, 250, 500, 1000]));
         let kinds: BTreeSet<_> = all_tags(&plant).map(|tag| tag.kind).collect();
-        let all = ["bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "string"];
+        let all = [
+            "bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "string",
+        ];
         assert_eq!(kinds, BTreeSet::from(all));
         let tables: BTreeSet<_> = all_tags(&plant).map(|tag| tag.table).collect();
         assert_eq!(tables.len(), 4);
@@ -320,7 +342,10 @@ mod tests {
 
     #[test]
     fn no_two_tags_of_a_device_overlap_or_share_a_name() {
-        for plant in [Plant::demo(), Plant::load(10, 500, Duration::from_millis(100))] {
+        for plant in [
+            Plant::demo(),
+            Plant::load(10, 500, Duration::from_millis(100)),
+        ] {
             for device in &plant.devices {
                 let mut names = BTreeSet::new();
                 let mut places = BTreeSet::new();
@@ -328,7 +353,8 @@ mod tests {
                     assert!(names.insert(tag.name.clone()), "{} twice", tag.name);
                     for address in tag.address..tag.address + tag.width() {
                         let place = (tag.table, address, tag.bit);
-                        let free = places.insert(place) && (tag.bit.is_none() || !places.contains(&(tag.table, address, None)));
+                        let free = places.insert(place)
+                            && (tag.bit.is_none() || !places.contains(&(tag.table, address, None)));
                         assert!(free, "{} {} overlaps at {place:?}", device.name, tag.name);
                     }
                 }

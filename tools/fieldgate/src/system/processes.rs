@@ -221,7 +221,12 @@ impl Keeper {
             .with_context(|| format!("opening {}", self.log.display()))?;
         let child = Command::new(&self.spec.program)
             .args(&self.spec.arguments)
-            .envs(self.spec.environment.iter().map(|(name, value)| (*name, value)))
+            .envs(
+                self.spec
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (*name, value)),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone().context("log file")?))
             .stderr(Stdio::from(log))

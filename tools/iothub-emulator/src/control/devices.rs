@@ -37,11 +37,19 @@ pub(super) async fn list(State(hub): State<Arc<Hub>>) -> Json<Vec<Listed>> {
     Json(hub.list())
 }
 
-pub(super) async fn register_device(State(hub): State<Arc<Hub>>, Path(id): Device, bytes: Bytes) -> Answer<Registered> {
+pub(super) async fn register_device(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Device,
+    bytes: Bytes,
+) -> Answer<Registered> {
     register(&hub, &device(&id)?, &bytes)
 }
 
-pub(super) async fn register_module(State(hub): State<Arc<Hub>>, Path(ids): Module, bytes: Bytes) -> Answer<Registered> {
+pub(super) async fn register_module(
+    State(hub): State<Arc<Hub>>,
+    Path(ids): Module,
+    bytes: Bytes,
+) -> Answer<Registered> {
     register(&hub, &module(&ids)?, &bytes)
 }
 
@@ -53,33 +61,70 @@ pub(super) async fn module_twin(State(hub): State<Arc<Hub>>, Path(ids): Module) 
     Ok(Json(hub.twin(&module(&ids)?)?.to_json()))
 }
 
-pub(super) async fn patch_device_twin(State(hub): State<Arc<Hub>>, Path(id): Device, bytes: Bytes) -> Answer<Value> {
+pub(super) async fn patch_device_twin(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Device,
+    bytes: Bytes,
+) -> Answer<Value> {
     patch_twin(&hub, &device(&id)?, &bytes)
 }
 
-pub(super) async fn patch_module_twin(State(hub): State<Arc<Hub>>, Path(ids): Module, bytes: Bytes) -> Answer<Value> {
+pub(super) async fn patch_module_twin(
+    State(hub): State<Arc<Hub>>,
+    Path(ids): Module,
+    bytes: Bytes,
+) -> Answer<Value> {
     patch_twin(&hub, &module(&ids)?, &bytes)
 }
 
-pub(super) async fn call_device(State(hub): State<Arc<Hub>>, Path(id): Device, bytes: Bytes) -> Answer<MethodResult> {
-    Ok(Json(hub.call(&device(&id)?, body::<MethodCall>(&bytes)?).await?))
+pub(super) async fn call_device(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Device,
+    bytes: Bytes,
+) -> Answer<MethodResult> {
+    Ok(Json(
+        hub.call(&device(&id)?, body::<MethodCall>(&bytes)?).await?,
+    ))
 }
 
-pub(super) async fn call_module(State(hub): State<Arc<Hub>>, Path(ids): Module, bytes: Bytes) -> Answer<MethodResult> {
-    Ok(Json(hub.call(&module(&ids)?, body::<MethodCall>(&bytes)?).await?))
+pub(super) async fn call_module(
+    State(hub): State<Arc<Hub>>,
+    Path(ids): Module,
+    bytes: Bytes,
+) -> Answer<MethodResult> {
+    Ok(Json(
+        hub.call(&module(&ids)?, body::<MethodCall>(&bytes)?)
+            .await?,
+    ))
 }
 
-pub(super) async fn enqueue(State(hub): State<Arc<Hub>>, Path(id): Device, bytes: Bytes) -> Answer<PendingCloudMessage> {
-    Ok(Json(hub.enqueue(&device(&id)?, body::<NewCloudMessage>(&bytes)?)?))
+pub(super) async fn enqueue(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Device,
+    bytes: Bytes,
+) -> Answer<PendingCloudMessage> {
+    Ok(Json(hub.enqueue(
+        &device(&id)?,
+        body::<NewCloudMessage>(&bytes)?,
+    )?))
 }
 
-pub(super) async fn pending(State(hub): State<Arc<Hub>>, Path(id): Device) -> Answer<Vec<PendingCloudMessage>> {
+pub(super) async fn pending(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Device,
+) -> Answer<Vec<PendingCloudMessage>> {
     Ok(Json(hub.pending(&device(&id)?)?))
 }
 
 fn register(hub: &Hub, identity: &HubIdentity, bytes: &Bytes) -> Answer<Registered> {
-    let registration = if bytes.is_empty() { Registration::default() } else { body(bytes)? };
-    Ok(Json(hub.register(identity, registration.primary_key.as_deref())?))
+    let registration = if bytes.is_empty() {
+        Registration::default()
+    } else {
+        body(bytes)?
+    };
+    Ok(Json(
+        hub.register(identity, registration.primary_key.as_deref())?,
+    ))
 }
 
 fn patch_twin(hub: &Hub, identity: &HubIdentity, bytes: &Bytes) -> Answer<Value> {

@@ -15,7 +15,10 @@ pub(super) async fn list(State(hub): State<Arc<Hub>>) -> Json<Vec<ActiveFault>> 
     Json(hub.faults.list())
 }
 
-pub(super) async fn add(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Json<Vec<ActiveFault>>, Refused> {
+pub(super) async fn add(
+    State(hub): State<Arc<Hub>>,
+    bytes: Bytes,
+) -> Result<Json<Vec<ActiveFault>>, Refused> {
     let fault: Fault = body(&bytes)?;
     hub.faults.add(&fault);
     tracing::info!(?fault, "fault");

@@ -32,12 +32,23 @@ pub(super) struct Wanted {
 }
 
 /// One JSON object per line, in the order of their numbers. An empty answer means that there are no more (yet).
-pub(super) async fn read(State(hub): State<Arc<Hub>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Result<Response, Refused> {
+pub(super) async fn read(
+    State(hub): State<Arc<Hub>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Refused> {
     let Query(wanted) = wanted.map_err(|error| HubError::Invalid(error.to_string()))?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).min(LARGEST_LIMIT);
-    let selection = Selection { after: wanted.after, limit, max_bytes: LARGEST_ANSWER, device: wanted.device };
+    let selection = Selection {
+        after: wanted.after,
+        limit,
+        max_bytes: LARGEST_ANSWER,
+        device: wanted.device,
+    };
     let lines = spawn_blocking(move || hub.messages.read(&selection)).await;
-    let lines = lines.map_err(std::io::Error::other).and_then(|lines| lines).map_err(HubError::from)?;
+    let lines = lines
+        .map_err(std::io::Error::other)
+        .and_then(|lines| lines)
+        .map_err(HubError::from)?;
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 

@@ -22,7 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown`.
 pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, shutdown: CancellationToken) {
-    let server = axum::serve(listener, router(hub)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(listener, router(hub))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
         ended = async { server.await } => if let Err(error) = ended {
             tracing::error!(%error, "the control interface ended");
@@ -35,14 +36,32 @@ fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/devices", get(devices::list))
         .route("/devices/{device}", put(devices::register_device))
-        .route("/devices/{device}/modules/{module}", put(devices::register_module))
-        .route("/devices/{device}/twin", get(devices::device_twin).patch(devices::patch_device_twin))
-        .route("/devices/{device}/modules/{module}/twin", get(devices::module_twin).patch(devices::patch_module_twin))
+        .route(
+            "/devices/{device}/modules/{module}",
+            put(devices::register_module),
+        )
+        .route(
+            "/devices/{device}/twin",
+            get(devices::device_twin).patch(devices::patch_device_twin),
+        )
+        .route(
+            "/devices/{device}/modules/{module}/twin",
+            get(devices::module_twin).patch(devices::patch_module_twin),
+        )
         .route("/devices/{device}/methods", post(devices::call_device))
-        .route("/devices/{device}/modules/{module}/methods", post(devices::call_module))
-        .route("/devices/{device}/messages/devicebound", post(devices::enqueue).get(devices::pending))
+        .route(
+            "/devices/{device}/modules/{module}/methods",
+            post(devices::call_module),
+        )
+        .route(
+            "/devices/{device}/messages/devicebound",
+            post(devices::enqueue).get(devices::pending),
+        )
         .route("/messages", get(messages::read))
         .route("/messages/count", get(messages::count))
-        .route("/faults", get(faults::list).post(faults::add).delete(faults::clear))
+        .route(
+            "/faults",
+            get(faults::list).post(faults::add).delete(faults::clear),
+        )
         .with_state(hub)
 }

@@ -23,7 +23,11 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, code) = self.0.codes();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(json!({"errorCode": code, "message": self.0.to_string()}))).into_response()
+        (
+            status,
+            Json(json!({"errorCode": code, "message": self.0.to_string()})),
+        )
+            .into_response()
     }
 }
 

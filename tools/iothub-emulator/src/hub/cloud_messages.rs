@@ -66,23 +66,38 @@ const LONGEST_TTL: Duration = Duration::from_secs(48 * 3_600);
 
 impl Hub {
     /// Queues a message for a device.
-    pub(crate) fn enqueue(&self, identity: &HubIdentity, new: NewCloudMessage) -> Result<PendingCloudMessage, HubError> {
+    pub(crate) fn enqueue(
+        &self,
+        identity: &HubIdentity,
+        new: NewCloudMessage,
+    ) -> Result<PendingCloudMessage, HubError> {
         if identity.module().is_some() {
-            return Err(HubError::Invalid("modules take no cloud-to-device messages".to_owned()));
+            return Err(HubError::Invalid(
+                "modules take no cloud-to-device messages".to_owned(),
+            ));
         }
         let ttl = new.ttl_seconds.map_or(DEFAULT_TTL, Duration::from_secs);
         if ttl.is_zero() || ttl > LONGEST_TTL {
-            return Err(HubError::Invalid(format!("ttlSeconds: 1 to {}", LONGEST_TTL.as_secs())));
+            return Err(HubError::Invalid(format!(
+                "ttlSeconds: 1 to {}",
+                LONGEST_TTL.as_secs()
+            )));
         }
         let message = message(identity, new)?;
         let enqueued_us = clock::unix_microseconds();
-        let expires_us = enqueued_us.saturating_add(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX));
+        let expires_us =
+            enqueued_us.saturating_add(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX));
         let device = identity.device().to_owned();
         let pending = self.store.change(|state| {
             let identity = entry(state, identity)?;
-            identity.cloud_messages.retain(|message| message.expires_us > enqueued_us);
+            identity
+                .cloud_messages
+                .retain(|message| message.expires_us > enqueued_us);
             if identity.cloud_messages.len() >= CLOUD_MESSAGES_PENDING {
-                return Err(HubError::QueueFull { device: device.clone(), limit: CLOUD_MESSAGES_PENDING });
+                return Err(HubError::QueueFull {
+                    device: device.clone(),
+                    limit: CLOUD_MESSAGES_PENDING,
+                });
             }
             let queued = CloudMessage {
                 sequence: identity.next_cloud_message,
@@ -105,27 +120,46 @@ impl Hub {
     }
 
     /// What is not completed and not expired, oldest first.
-    pub(crate) fn pending(&self, identity: &HubIdentity) -> Result<Vec<PendingCloudMessage>, HubError> {
+    pub(crate) fn pending(
+        &self,
+        identity: &HubIdentity,
+    ) -> Result<Vec<PendingCloudMessage>, HubError> {
         let now = clock::unix_microseconds();
         self.store.read(|state| {
             let messages = &peek(state, identity)?.cloud_messages;
-            Ok(messages.iter().filter(|message| message.expires_us > now).map(shown).collect())
+            Ok(messages
+                .iter()
+                .filter(|message| message.expires_us > now)
+                .map(shown)
+                .collect())
         })
     }
 
     /// Takes the messages that are to be sent now: all but the expired and those that `is_locked` knows.
-    pub(crate) fn take_for_delivery(&self, identity: &HubIdentity, is_locked: impl Fn(u64) -> bool) -> Vec<OutgoingCloudMessage> {
+    pub(crate) fn take_for_delivery(
+        &self,
+        identity: &HubIdentity,
+        is_locked: impl Fn(u64) -> bool,
+    ) -> Vec<OutgoingCloudMessage> {
         let now = clock::unix_microseconds();
         let mut taken = Vec::new();
         self.store.note(|state| {
-            let Ok(identity) = entry(state, identity) else { return };
-            let waiting = identity.cloud_messages.iter_mut().filter(|message| message.expires_us > now && !is_locked(message.sequence));
+            let Ok(identity) = entry(state, identity) else {
+                return;
+            };
+            let waiting = identity
+                .cloud_messages
+                .iter_mut()
+                .filter(|message| message.expires_us > now && !is_locked(message.sequence));
             for message in waiting {
                 taken.push(OutgoingCloudMessage {
                     sequence: message.sequence,
                     bag: message.bag.clone(),
                     // Written by `enqueue`; nothing else makes them.
-                    body: STANDARD.decode(&message.body_base64).unwrap_or_default().into(),
+                    body: STANDARD
+                        .decode(&message.body_base64)
+                        .unwrap_or_default()
+                        .into(),
                     again: message.deliveries > 0,
                 });
                 message.deliveries = message.deliveries.saturating_add(1);
@@ -137,7 +171,9 @@ impl Hub {
     /// The device has acknowledged a message: it is gone for good.
     pub(crate) fn complete(&self, identity: &HubIdentity, sequence: u64) -> Result<(), HubError> {
         self.store.change(|state| {
-            entry(state, identity)?.cloud_messages.retain(|message| message.sequence != sequence);
+            entry(state, identity)?
+                .cloud_messages
+                .retain(|message| message.sequence != sequence);
             Ok(())
         })
     }
@@ -145,21 +181,35 @@ impl Hub {
 
 fn message(identity: &HubIdentity, new: NewCloudMessage) -> Result<Message, HubError> {
     let mut message = match (new.body, new.body_base64) {
-        (Some(_), Some(_)) => return Err(HubError::Invalid("give body or bodyBase64, not both".to_owned())),
-        (Some(json), None) => Message::json(Bytes::from(Box::<str>::from(json).into_string())),
-        (None, Some(text)) => {
-            Message::new(STANDARD.decode(text).map_err(|error| HubError::Invalid(format!("bodyBase64: {error}")))?)
+        (Some(_), Some(_)) => {
+            return Err(HubError::Invalid(
+                "give body or bodyBase64, not both".to_owned(),
+            ));
         }
+        (Some(json), None) => Message::json(Bytes::from(Box::<str>::from(json).into_string())),
+        (None, Some(text)) => Message::new(
+            STANDARD
+                .decode(text)
+                .map_err(|error| HubError::Invalid(format!("bodyBase64: {error}")))?,
+        ),
         (None, None) => Message::new(Bytes::new()),
     };
-    message.id = Some(new.message_id.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())));
+    message.id = Some(
+        new.message_id
+            .unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
+    );
     message.correlation_id = new.correlation_id;
-    message.system = vec![(key::TO.to_owned(), format!("/devices/{}/messages/devicebound", identity.device()))];
+    message.system = vec![(
+        key::TO.to_owned(),
+        format!("/devices/{}/messages/devicebound", identity.device()),
+    )];
     message.properties = new.properties.into_iter().collect();
-    message.check_cloud_to_device().map_err(|error| match error {
-        iothub_protocol::MessageError::TooLarge { .. } => HubError::TooLarge(error.to_string()),
-        error => HubError::Invalid(error.to_string()),
-    })?;
+    message
+        .check_cloud_to_device()
+        .map_err(|error| match error {
+            iothub_protocol::MessageError::TooLarge { .. } => HubError::TooLarge(error.to_string()),
+            error => HubError::Invalid(error.to_string()),
+        })?;
     Ok(message)
 }
 

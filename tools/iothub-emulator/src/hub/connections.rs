@@ -16,8 +16,15 @@ const OUTGOING: usize = 64;
 /// Something the hub wants sent, besides cloud-to-device messages (these wait in the state).
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    Desired { version: u64, payload: Bytes },
-    Method { name: String, rid: String, payload: Bytes },
+    Desired {
+        version: u64,
+        payload: Bytes,
+    },
+    Method {
+        name: String,
+        rid: String,
+        payload: Bytes,
+    },
 }
 
 /// A device's answer to a direct method.
@@ -81,7 +88,10 @@ pub(crate) struct Seat<'a> {
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self { live: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            live: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// Enters a connection whose credentials are good and ends the one it replaces.
@@ -108,7 +118,14 @@ impl Connections {
             previous.end(Ended::TakenOver);
         }
         self.tell();
-        (Seat { connections: self, link, previous }, receiver)
+        (
+            Seat {
+                connections: self,
+                link,
+                previous,
+            },
+            receiver,
+        )
     }
 
     pub(crate) fn get(&self, identity: &HubIdentity) -> Option<Arc<Link>> {
@@ -141,7 +158,11 @@ impl Connections {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut live = lock(&self.connections.live);
-        if live.links.get(&self.link.identity).is_some_and(|link| link.generation == self.link.generation) {
+        if live
+            .links
+            .get(&self.link.identity)
+            .is_some_and(|link| link.generation == self.link.generation)
+        {
             live.links.remove(&self.link.identity);
         }
         drop(live);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::storage::store::StoreError;
 
-/// One variant per answer; the codes are IoT Hub's (azure-iot-sdk-csharp ErrorCode.cs) where it has one.
+/// One variant per answer. The codes are IoT Hub's (azure-iot-sdk-csharp ErrorCode.cs), except 502100 and 504101, which
+/// that list does not have.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HubError {
     #[error("device {0} is not registered; PUT /devices/{0} first")]
@@ -14,14 +15,24 @@ pub(crate) enum HubError {
     #[error("{0} is not connected, or does not listen for methods")]
     Offline(String),
     #[error("{identity} did not answer method {method} within {} s", deadline.as_secs())]
-    NoAnswer { identity: String, method: String, deadline: Duration },
+    NoAnswer {
+        identity: String,
+        method: String,
+        deadline: Duration,
+    },
     #[error("{0} lost its connection before it answered")]
     ConnectionLost(String),
     #[error("{identity} answered method {method} with something that is not JSON: {source}")]
-    BadAnswer { identity: String, method: String, source: serde_json::Error },
+    BadAnswer {
+        identity: String,
+        method: String,
+        source: serde_json::Error,
+    },
     #[error("{0}")]
     Invalid(String),
-    #[error("device {device} has {limit} cloud-to-device messages waiting, which is IoT Hub's limit; let it fetch them")]
+    #[error(
+        "device {device} has {limit} cloud-to-device messages waiting, which is IoT Hub's limit; let it fetch them"
+    )]
     QueueFull { device: String, limit: usize },
     #[error("{0}")]
     TooLarge(String),

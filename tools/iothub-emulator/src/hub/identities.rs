@@ -46,23 +46,39 @@ struct Counts {
 
 impl Hub {
     /// Registers an identity, or gives it another key. Without a key an existing identity keeps the one it has.
-    pub(crate) fn register(&self, identity: &HubIdentity, primary_key: Option<&str>) -> Result<Registered, HubError> {
-        let given = primary_key.map(SharedAccessKey::from_base64).transpose().map_err(|error| HubError::Invalid(error.to_string()))?;
-        let fresh = SharedAccessKey::from_bytes(&rand::random::<[u8; KEY_BYTES]>()).map_err(|error| HubError::Invalid(error.to_string()))?;
+    pub(crate) fn register(
+        &self,
+        identity: &HubIdentity,
+        primary_key: Option<&str>,
+    ) -> Result<Registered, HubError> {
+        let given = primary_key
+            .map(SharedAccessKey::from_base64)
+            .transpose()
+            .map_err(|error| HubError::Invalid(error.to_string()))?;
+        let fresh = SharedAccessKey::from_bytes(&rand::random::<[u8; KEY_BYTES]>())
+            .map_err(|error| HubError::Invalid(error.to_string()))?;
         let name = identity.client_id();
         let stored = self.store.change(|state| {
             if identity.module().is_some() && !state.identities.contains_key(identity.device()) {
                 return Err(HubError::UnknownDevice(identity.device().to_owned()));
             }
-            let entry = state.identities.entry(name).or_insert_with(|| Identity::new(fresh.to_base64()));
+            let entry = state
+                .identities
+                .entry(name)
+                .or_insert_with(|| Identity::new(fresh.to_base64()));
             if let Some(given) = given {
                 entry.primary_key = given.to_base64();
             }
             Ok(entry.primary_key.clone())
         })?;
-        let key = SharedAccessKey::from_base64(&stored).map_err(|error| HubError::Invalid(error.to_string()))?;
-        let connection_string =
-            ConnectionString { host_name: self.options.host_name.clone(), identity: identity.clone(), key, gateway_host_name: None };
+        let key = SharedAccessKey::from_base64(&stored)
+            .map_err(|error| HubError::Invalid(error.to_string()))?;
+        let connection_string = ConnectionString {
+            host_name: self.options.host_name.clone(),
+            identity: identity.clone(),
+            key,
+            gateway_host_name: None,
+        };
         Ok(Registered {
             device_id: identity.device().to_owned(),
             module_id: identity.module().map(str::to_owned),
@@ -75,8 +91,18 @@ impl Hub {
     pub(crate) fn list(&self) -> Vec<Listed> {
         let now = clock::unix_microseconds();
         let identities = self.store.read(|state| {
-            let waiting = |identity: &Identity| identity.cloud_messages.iter().filter(|message| message.expires_us > now).count();
-            state.identities.iter().map(|(name, identity)| (name.clone(), waiting(identity))).collect::<Vec<_>>()
+            let waiting = |identity: &Identity| {
+                identity
+                    .cloud_messages
+                    .iter()
+                    .filter(|message| message.expires_us > now)
+                    .count()
+            };
+            state
+                .identities
+                .iter()
+                .map(|(name, identity)| (name.clone(), waiting(identity)))
+                .collect::<Vec<_>>()
         });
         let listed = identities.into_iter().filter_map(|(name, cloud_messages)| {
             let identity = HubIdentity::from_client_id(&name).ok()?;
@@ -99,18 +125,32 @@ impl Hub {
     /// The key a token of this identity must be made with.
     pub(crate) fn key_of(&self, identity: &HubIdentity) -> Option<SharedAccessKey> {
         let name = identity.client_id();
-        let stored = self.store.read(|state| state.identities.get(&name).map(|identity| identity.primary_key.clone()))?;
+        let stored = self.store.read(|state| {
+            state
+                .identities
+                .get(&name)
+                .map(|identity| identity.primary_key.clone())
+        })?;
         SharedAccessKey::from_base64(&stored).ok()
     }
 
     /// The session kept for an identity.
     pub(crate) fn session_of(&self, identity: &HubIdentity) -> Option<Session> {
         let name = identity.client_id();
-        self.store.read(|state| state.identities.get(&name).and_then(|identity| identity.session.clone()))
+        self.store.read(|state| {
+            state
+                .identities
+                .get(&name)
+                .and_then(|identity| identity.session.clone())
+        })
     }
 
     /// Keeps (or forgets) the session of an identity; written only if it differs.
-    pub(crate) fn keep_session(&self, identity: &HubIdentity, session: Option<&Session>) -> Result<(), HubError> {
+    pub(crate) fn keep_session(
+        &self,
+        identity: &HubIdentity,
+        session: Option<&Session>,
+    ) -> Result<(), HubError> {
         if self.session_of(identity).as_ref() == session {
             return Ok(());
         }
@@ -122,13 +162,22 @@ impl Hub {
 }
 
 /// The entry of an identity, to change it.
-pub(super) fn entry<'a>(state: &'a mut State, identity: &HubIdentity) -> Result<&'a mut Identity, HubError> {
-    state.identities.get_mut(&identity.client_id()).ok_or_else(|| unknown(identity))
+pub(super) fn entry<'a>(
+    state: &'a mut State,
+    identity: &HubIdentity,
+) -> Result<&'a mut Identity, HubError> {
+    state
+        .identities
+        .get_mut(&identity.client_id())
+        .ok_or_else(|| unknown(identity))
 }
 
 /// The entry of an identity, to look at it.
 pub(super) fn peek<'a>(state: &'a State, identity: &HubIdentity) -> Result<&'a Identity, HubError> {
-    state.identities.get(&identity.client_id()).ok_or_else(|| unknown(identity))
+    state
+        .identities
+        .get(&identity.client_id())
+        .ok_or_else(|| unknown(identity))
 }
 
 fn unknown(identity: &HubIdentity) -> HubError {

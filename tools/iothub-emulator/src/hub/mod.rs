@@ -43,6 +43,12 @@ impl Hub {
         // First the messages: their lock tells whether another emulator works in this folder.
         let messages = MessageLog::open(&file("messages.ndjson"))?;
         let store = Store::open(&file("state.json"))?;
-        Ok(Self { messages, store, connections: Connections::new(), faults: Faults::new(), options })
+        Ok(Self {
+            messages,
+            store,
+            connections: Connections::new(),
+            faults: Faults::new(),
+            options,
+        })
     }
 }

@@ -28,20 +28,32 @@ impl Hub {
 
     /// Applies a patch that a device reported; returns the new version of the section.
     pub(crate) fn report(&self, identity: &HubIdentity, payload: &[u8]) -> Result<u64, HubError> {
-        let patch = serde_json::from_slice(payload).map_err(|error| HubError::Invalid(format!("reported properties: {error}")))?;
-        self.store.change(|state| apply(&mut entry(state, identity)?.reported, &patch, "reported"))
+        let patch = serde_json::from_slice(payload)
+            .map_err(|error| HubError::Invalid(format!("reported properties: {error}")))?;
+        self.store
+            .change(|state| apply(&mut entry(state, identity)?.reported, &patch, "reported"))
     }
 
     /// Applies a patch to the desired section and tells the device, if it is connected and listens.
-    pub(crate) fn desire(&self, identity: &HubIdentity, patch: &Value) -> Result<TwinDocument, HubError> {
+    pub(crate) fn desire(
+        &self,
+        identity: &HubIdentity,
+        patch: &Value,
+    ) -> Result<TwinDocument, HubError> {
         self.store.change_and_tell(
             |state| apply(&mut entry(state, identity)?.desired, patch, "desired"),
             // Under the lock, so that notifications leave in the order of their versions.
             |version| {
-                let link = self.connections.get(identity).filter(|link| link.listens_to(Subscription::Desired));
+                let link = self
+                    .connections
+                    .get(identity)
+                    .filter(|link| link.listens_to(Subscription::Desired));
                 if let Some(link) = link {
                     let payload = Bytes::from(with_version(patch, *version).to_string());
-                    link.send(Outgoing::Desired { version: *version, payload });
+                    link.send(Outgoing::Desired {
+                        version: *version,
+                        payload,
+                    });
                 }
             },
         )?;
@@ -54,7 +66,9 @@ fn apply(section: &mut TwinSection, patch: &Value, name: &str) -> Result<u64, Hu
     merge_patch(&mut section.properties, patch);
     let size = section.properties.to_string().len();
     if size > TWIN_SECTION_BYTES {
-        return Err(HubError::TooLarge(format!("{name} properties would have {size} bytes; IoT Hub keeps {TWIN_SECTION_BYTES}")));
+        return Err(HubError::TooLarge(format!(
+            "{name} properties would have {size} bytes; IoT Hub keeps {TWIN_SECTION_BYTES}"
+        )));
     }
     section.version += 1;
     Ok(section.version)

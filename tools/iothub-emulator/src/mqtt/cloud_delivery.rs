@@ -21,7 +21,11 @@ struct Sent {
 
 impl CloudDelivery {
     pub(super) fn new(lock: Duration) -> Self {
-        Self { lock, sent: HashMap::new(), last_pkid: 0 }
+        Self {
+            lock,
+            sent: HashMap::new(),
+            last_pkid: 0,
+        }
     }
 
     pub(super) fn is_locked(&self, sequence: u64) -> bool {
@@ -37,7 +41,13 @@ impl CloudDelivery {
                 break;
             }
         }
-        self.sent.insert(self.last_pkid, Sent { sequence, locked_until: Instant::now() + self.lock });
+        self.sent.insert(
+            self.last_pkid,
+            Sent {
+                sequence,
+                locked_until: Instant::now() + self.lock,
+            },
+        );
         self.last_pkid
     }
 

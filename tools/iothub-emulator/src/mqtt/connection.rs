@@ -31,7 +31,13 @@ const TAKEOVER_DEADLINE: Duration = Duration::from_secs(5);
 const READ_ROOM: usize = 256 * 1024;
 
 /// Serves one accepted socket to its end.
-pub(super) async fn serve(hub: &Hub, stream: TcpStream, peer: SocketAddr, tls: &TlsAcceptor, shutdown: &CancellationToken) {
+pub(super) async fn serve(
+    hub: &Hub,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: &TlsAcceptor,
+    shutdown: &CancellationToken,
+) {
     // Answers are small and waited for.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "no TCP_NODELAY");
@@ -80,7 +86,17 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, mut stream: S, peer: 
         Err(end) => return tracing::error!(client_id, %end, "session"),
     };
     tracing::info!(%peer, client_id, session_present = present, "connected");
-    let end = match converse(&mut stream, &mut session, &seat.link, outgoing, &admitted, present, &mut input).await {
+    let end = match converse(
+        &mut stream,
+        &mut session,
+        &seat.link,
+        outgoing,
+        &admitted,
+        present,
+        &mut input,
+    )
+    .await
+    {
         Ok(never) => match never {},
         Err(end) => end,
     };
@@ -92,11 +108,19 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, mut stream: S, peer: 
     }
 }
 
-async fn read_connect<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> Result<Connect, End> {
+async fn read_connect<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    input: &mut BytesMut,
+) -> Result<Connect, End> {
     loop {
         match Packet::read(input, LARGEST_PACKET) {
             Ok(Packet::Connect(connect)) => return Ok(connect),
-            Ok(other) => return Err(End::Protocol(format!("{:?} before CONNECT", other.packet_type()))),
+            Ok(other) => {
+                return Err(End::Protocol(format!(
+                    "{:?} before CONNECT",
+                    other.packet_type()
+                )));
+            }
             Err(MqttError::InsufficientBytes(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -109,7 +133,10 @@ async fn read_connect<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut
 /// Answers 5 (not authorized), the only refusal IoT Hub gives, and closes.
 async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S) {
     let mut output = BytesMut::new();
-    if ConnAck::new(ConnectReturnCode::NotAuthorized, false).write(&mut output).is_ok() {
+    if ConnAck::new(ConnectReturnCode::NotAuthorized, false)
+        .write(&mut output)
+        .is_ok()
+    {
         // The client may be gone; there is nobody to tell.
         let _ = timeout(WRITE_DEADLINE, async {
             stream.write_all(&output).await?;
@@ -149,7 +176,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         if silent_at <= now {
             return Err(End::Silent(admitted.silence.as_secs()));
         }
-        let next = [Some(expiry), Some(silent_at), session.next_tick()].into_iter().flatten().min().unwrap_or(expiry);
+        let next = [Some(expiry), Some(silent_at), session.next_tick()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(expiry);
         if alarm.deadline() != next {
             alarm.as_mut().reset(next);
         }
@@ -175,7 +206,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Sends everything in `output`, unless the hub ends the connection meanwhile.
-async fn write<S: AsyncWrite + Unpin>(stream: &mut S, output: &mut BytesMut, ended: impl Future<Output = Ended>) -> Result<(), End> {
+async fn write<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    output: &mut BytesMut,
+    ended: impl Future<Output = Ended>,
+) -> Result<(), End> {
     if output.is_empty() {
         return Ok(());
     }

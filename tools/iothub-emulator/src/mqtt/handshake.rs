@@ -51,7 +51,10 @@ pub(super) enum Refusal {
     #[error("the user name is for hub {found}, this is {own}")]
     Hub { found: String, own: String },
     #[error("client id {client_id} does not fit the user name of {identity}")]
-    ClientId { client_id: String, identity: HubIdentity },
+    ClientId {
+        client_id: String,
+        identity: HubIdentity,
+    },
     #[error("{0} is not registered")]
     Unknown(HubIdentity),
     #[error("{0}: {1}")]
@@ -65,25 +68,37 @@ pub(super) fn admit(hub: &Hub, connect: Connect) -> Result<Admitted, Refusal> {
     if hub.faults.refuses_connections() {
         return Err(Refusal::Fault);
     }
-    let ConnectAuth::UsernamePassword { username, password } = &connect.auth else { return Err(Refusal::NoCredentials) };
+    let ConnectAuth::UsernamePassword { username, password } = &connect.auth else {
+        return Err(Refusal::NoCredentials);
+    };
     let username = Username::parse(username)?;
     let own = &hub.options.host_name;
     if !username.hub.eq_ignore_ascii_case(own) {
-        return Err(Refusal::Hub { found: username.hub, own: own.clone() });
+        return Err(Refusal::Hub {
+            found: username.hub,
+            own: own.clone(),
+        });
     }
     let identity = username.identity;
     if connect.client_id != identity.client_id() {
-        return Err(Refusal::ClientId { client_id: connect.client_id, identity });
+        return Err(Refusal::ClientId {
+            client_id: connect.client_id,
+            identity,
+        });
     }
-    let Some(key) = hub.key_of(&identity) else { return Err(Refusal::Unknown(identity)) };
+    let Some(key) = hub.key_of(&identity) else {
+        return Err(Refusal::Unknown(identity));
+    };
     let now = clock::unix_seconds();
     // The token names the hub as the user name does.
     let resource = identity.sas_resource(&username.hub);
-    let token = std::str::from_utf8(password).map_err(|_| SasError::Shape).and_then(|text| {
-        let token = SasToken::parse(text)?;
-        token.verify(&key, &resource, now)?;
-        Ok(token)
-    });
+    let token = std::str::from_utf8(password)
+        .map_err(|_| SasError::Shape)
+        .and_then(|text| {
+            let token = SasToken::parse(text)?;
+            token.verify(&key, &resource, now)?;
+            Ok(token)
+        });
     let token = match token {
         Ok(token) => token,
         Err(error) => return Err(Refusal::Token(identity, error)),
@@ -102,11 +117,21 @@ pub(super) fn admit(hub: &Hub, connect: Connect) -> Result<Admitted, Refusal> {
     })
 }
 
-fn read_will(identity: &HubIdentity, will: LastWill, undocumented: UndocumentedTopics) -> Result<Option<Will>, Refusal> {
+fn read_will(
+    identity: &HubIdentity,
+    will: LastWill,
+    undocumented: UndocumentedTopics,
+) -> Result<Option<Will>, Refusal> {
     match DeviceTopic::parse(&will.topic) {
-        Ok(DeviceTopic::Telemetry { device, module, bag }) if device == identity.device() && module == identity.module() => {
-            Ok(Some(Will { bag: bag.to_owned(), body: will.message, retain: will.retain }))
-        }
+        Ok(DeviceTopic::Telemetry {
+            device,
+            module,
+            bag,
+        }) if device == identity.device() && module == identity.module() => Ok(Some(Will {
+            bag: bag.to_owned(),
+            body: will.message,
+            retain: will.retain,
+        })),
         _ => match undocumented {
             UndocumentedTopics::Drop => Err(Refusal::Will(will.topic)),
             UndocumentedTopics::Refuse => Ok(None),

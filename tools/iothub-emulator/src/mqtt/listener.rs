@@ -22,7 +22,13 @@ const CONNECTIONS: usize = 4096;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Serves devices until `shutdown`. All tasks it starts are in `tasks`.
-pub(crate) async fn listen(listener: TcpListener, hub: Arc<Hub>, tls: TlsAcceptor, tasks: TaskTracker, shutdown: CancellationToken) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    tls: TlsAcceptor,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
     let address = match listener.local_addr() {
         Ok(address) => address,
         Err(error) => {
@@ -50,7 +56,9 @@ pub(crate) async fn listen(listener: TcpListener, hub: Arc<Hub>, tls: TlsAccepto
         let listener = match listening.take() {
             Some(listener) => listener,
             None => {
-                let Some(listener) = listen_again(address, &shutdown).await else { return };
+                let Some(listener) = listen_again(address, &shutdown).await else {
+                    return;
+                };
                 listener
             }
         };
@@ -75,8 +83,14 @@ pub(crate) async fn listen(listener: TcpListener, hub: Arc<Hub>, tls: TlsAccepto
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))
 }

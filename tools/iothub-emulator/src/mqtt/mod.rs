@@ -16,7 +16,8 @@ pub(crate) use listener::listen;
 use rumqttc::mqttbytes::Error as MqttError;
 
 /// Largest packet taken: the largest message, the largest topic and what MQTT adds.
-const LARGEST_PACKET: usize = iothub_protocol::limits::MESSAGE_BYTES + iothub_protocol::limits::TOPIC_BYTES + 16;
+const LARGEST_PACKET: usize =
+    iothub_protocol::limits::MESSAGE_BYTES + iothub_protocol::limits::TOPIC_BYTES + 16;
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,12 @@ pub(super) struct Pubacks {
 
 impl Pubacks {
     /// Writes a PUBACK, or holds it back.
-    pub(super) fn push(&mut self, pkid: u16, fate: PubackFate, out: &mut BytesMut) -> Result<(), Error> {
+    pub(super) fn push(
+        &mut self,
+        pkid: u16,
+        fate: PubackFate,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
         let due = match (fate, self.held.back()) {
             (PubackFate::Never, _) => return Ok(()),
             (PubackFate::Now, None) => return PubAck::new(pkid).write(out).map(|_| ()),
@@ -57,7 +62,9 @@ mod tests {
         let (mut pubacks, mut out) = (Pubacks::default(), BytesMut::new());
         pubacks.push(1, PubackFate::Now, &mut out).unwrap();
         pubacks.push(2, PubackFate::Never, &mut out).unwrap();
-        pubacks.push(3, PubackFate::After(Duration::from_millis(10)), &mut out).unwrap();
+        pubacks
+            .push(3, PubackFate::After(Duration::from_millis(10)), &mut out)
+            .unwrap();
         pubacks.push(4, PubackFate::Now, &mut out).unwrap();
         assert_eq!(out, [0x40, 2, 0, 1][..]);
         pubacks.release(&mut out).unwrap();

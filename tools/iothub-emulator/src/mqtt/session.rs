@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use iothub_protocol::{DeviceTopic, HubIdentity, HubTopic, Subscription};
-use rumqttc::mqttbytes::v4::{Packet, PingResp, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe};
+use rumqttc::mqttbytes::v4::{
+    Packet, PingResp, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
+};
 use rumqttc::mqttbytes::{Error as MqttError, QoS};
 use serde_json::json;
 use tokio::time::Instant;
@@ -45,7 +47,11 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Takes up the kept session of the identity, or begins a new one. Returns whether there was one.
-    pub(super) fn open(hub: &'a Hub, link: Arc<Link>, admitted: &Admitted) -> Result<(Self, bool), End> {
+    pub(super) fn open(
+        hub: &'a Hub,
+        link: Arc<Link>,
+        admitted: &Admitted,
+    ) -> Result<(Self, bool), End> {
         let identity = admitted.identity.clone();
         let kept = if admitted.clean_session {
             // MQTT 3.1.1, 3.1.2.4: a clean session discards the one before.
@@ -54,7 +60,10 @@ impl<'a> Session<'a> {
         } else {
             hub.session_of(&identity)
         };
-        let subscriptions = kept.as_ref().map(|session| Subscriptions::from_session(session, &identity)).unwrap_or_default();
+        let subscriptions = kept
+            .as_ref()
+            .map(|session| Subscriptions::from_session(session, &identity))
+            .unwrap_or_default();
         let mut session = Self {
             hub,
             link,
@@ -97,24 +106,44 @@ impl<'a> Session<'a> {
     /// Sends what the hub wants sent.
     pub(super) fn send(&mut self, outgoing: Outgoing) -> Result<(), End> {
         match outgoing {
-            Outgoing::Desired { version, payload } => {
-                self.publish(Subscription::Desired, &HubTopic::Desired { version: Some(version) }, payload)
-            }
-            Outgoing::Method { name, rid, payload } => {
-                self.publish(Subscription::Methods, &HubTopic::Method { name: name.into(), rid: &rid }, payload)
-            }
+            Outgoing::Desired { version, payload } => self.publish(
+                Subscription::Desired,
+                &HubTopic::Desired {
+                    version: Some(version),
+                },
+                payload,
+            ),
+            Outgoing::Method { name, rid, payload } => self.publish(
+                Subscription::Methods,
+                &HubTopic::Method {
+                    name: name.into(),
+                    rid: &rid,
+                },
+                payload,
+            ),
         }
     }
 
     /// Sends the cloud-to-device messages that wait and are not locked.
     pub(super) fn deliver_cloud_messages(&mut self) -> Result<(), End> {
-        let Some(qos) = self.subscriptions.qos_of(Subscription::CloudMessages) else { return Ok(()) };
-        for message in self.hub.take_for_delivery(&self.identity, |sequence| self.cloud.is_locked(sequence)) {
-            let topic = HubTopic::CloudMessage { device: self.identity.device(), bag: &message.bag }.to_string();
+        let Some(qos) = self.subscriptions.qos_of(Subscription::CloudMessages) else {
+            return Ok(());
+        };
+        for message in self
+            .hub
+            .take_for_delivery(&self.identity, |sequence| self.cloud.is_locked(sequence))
+        {
+            let topic = HubTopic::CloudMessage {
+                device: self.identity.device(),
+                bag: &message.bag,
+            }
+            .to_string();
             let mut publish = Publish::from_bytes(topic, qos, message.body);
             if qos == QoS::AtMostOnce {
                 // Nobody will acknowledge it.
-                self.hub.complete(&self.identity, message.sequence).map_err(storage)?;
+                self.hub
+                    .complete(&self.identity, message.sequence)
+                    .map_err(storage)?;
             } else {
                 publish.pkid = self.cloud.sent(message.sequence);
                 publish.dup = message.again;
@@ -135,12 +164,16 @@ impl<'a> Session<'a> {
 
     /// When `tick` has something to do.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        [self.pubacks.next_due(), self.cloud.next_expiry()].into_iter().flatten().min()
+        [self.pubacks.next_due(), self.cloud.next_expiry()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Records the will of a client that went without DISCONNECT.
     pub(super) fn record_will(&mut self, will: &super::handshake::Will) -> Result<(), End> {
-        self.telemetry.add_will(&mut self.batch, will, clock::unix_microseconds())?;
+        self.telemetry
+            .add_will(&mut self.batch, will, clock::unix_microseconds())?;
         self.flush()
     }
 
@@ -157,20 +190,32 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Packet::Disconnect => Err(End::Disconnected),
-            other => Err(End::Protocol(format!("{:?} is not for the client to send here", other.packet_type()))),
+            other => Err(End::Protocol(format!(
+                "{:?} is not for the client to send here",
+                other.packet_type()
+            ))),
         }
     }
 
     fn published(&mut self, publish: &Publish, received_us: u64) -> Result<(), End> {
         if publish.qos == QoS::ExactlyOnce {
             self.flush()?;
-            // Device guide: "IoT Hub does not support QoS 2 messages … it closes the network connection".
+            // Device guide, MQTT support: QoS 2 is not supported and ends the connection.
             return Err(End::Protocol("PUBLISH with QoS 2".to_owned()));
         }
         let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
         match DeviceTopic::parse(topic) {
-            Ok(DeviceTopic::Telemetry { device, module, bag }) if device == self.identity.device() && module == self.identity.module() => {
-                let message = Incoming { bag, body: &publish.payload, retain: publish.retain, received_us };
+            Ok(DeviceTopic::Telemetry {
+                device,
+                module,
+                bag,
+            }) if device == self.identity.device() && module == self.identity.module() => {
+                let message = Incoming {
+                    bag,
+                    body: &publish.payload,
+                    retain: publish.retain,
+                    received_us,
+                };
                 if let Err(end) = self.telemetry.add(&mut self.batch, &message) {
                     self.flush()?;
                     return Err(end);
@@ -196,16 +241,24 @@ impl<'a> Session<'a> {
             }
             Ok(DeviceTopic::MethodResponse { status, rid }) => {
                 self.acknowledge(publish)?;
-                self.link.reply(rid, MethodReply { status, payload: publish.payload.clone() });
+                self.link.reply(
+                    rid,
+                    MethodReply {
+                        status,
+                        payload: publish.payload.clone(),
+                    },
+                );
                 Ok(())
             }
-            Ok(DeviceTopic::Telemetry { .. }) | Err(_) => match self.hub.options.undocumented_topics {
-                UndocumentedTopics::Drop => {
-                    self.flush()?;
-                    Err(End::Topic(shortened(topic).into_owned()))
+            Ok(DeviceTopic::Telemetry { .. }) | Err(_) => {
+                match self.hub.options.undocumented_topics {
+                    UndocumentedTopics::Drop => {
+                        self.flush()?;
+                        Err(End::Topic(shortened(topic).into_owned()))
+                    }
+                    UndocumentedTopics::Refuse => self.acknowledge(publish),
                 }
-                UndocumentedTopics::Refuse => self.acknowledge(publish),
-            },
+            }
         }
     }
 
@@ -213,7 +266,8 @@ impl<'a> Session<'a> {
     fn acknowledge(&mut self, publish: &Publish) -> Result<(), End> {
         self.flush()?;
         if publish.qos == QoS::AtLeastOnce {
-            self.pubacks.push(publish.pkid, PubackFate::Now, &mut self.output)?;
+            self.pubacks
+                .push(publish.pkid, PubackFate::Now, &mut self.output)?;
         }
         Ok(())
     }
@@ -227,7 +281,8 @@ impl<'a> Session<'a> {
         self.batch.clear();
         appended.map_err(|error| End::Storage(error.to_string()))?;
         for pkid in self.unacknowledged.drain(..) {
-            self.pubacks.push(pkid, self.hub.faults.puback(), &mut self.output)?;
+            self.pubacks
+                .push(pkid, self.hub.faults.puback(), &mut self.output)?;
         }
         Ok(())
     }
@@ -235,19 +290,26 @@ impl<'a> Session<'a> {
     fn subscribe(&mut self, subscribe: &Subscribe) -> Result<(), End> {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         for filter in &subscribe.filters {
-            codes.push(match self.subscriptions.add(&filter.path, filter.qos, &self.identity) {
-                Ok(qos) => SubscribeReasonCode::Success(qos),
-                Err(reason) => {
-                    if self.hub.options.undocumented_topics == UndocumentedTopics::Drop {
-                        let filter = shortened(&filter.path);
-                        return Err(match reason {
-                            NotGranted::Undocumented => End::Topic(filter.into_owned()),
-                            NotGranted::TooMany => End::Protocol(format!("{filter} is one subscription more than IoT Hub allows")),
-                        });
+            codes.push(
+                match self
+                    .subscriptions
+                    .add(&filter.path, filter.qos, &self.identity)
+                {
+                    Ok(qos) => SubscribeReasonCode::Success(qos),
+                    Err(reason) => {
+                        if self.hub.options.undocumented_topics == UndocumentedTopics::Drop {
+                            let filter = shortened(&filter.path);
+                            return Err(match reason {
+                                NotGranted::Undocumented => End::Topic(filter.into_owned()),
+                                NotGranted::TooMany => End::Protocol(format!(
+                                    "{filter} is one subscription more than IoT Hub allows"
+                                )),
+                            });
+                        }
+                        SubscribeReasonCode::Failure
                     }
-                    SubscribeReasonCode::Failure
-                }
-            });
+                },
+            );
         }
         self.subscriptions_changed()?;
         SubAck::new(subscribe.pkid, codes).write(&mut self.output)?;
@@ -265,7 +327,9 @@ impl<'a> Session<'a> {
 
     fn subscriptions_changed(&mut self) -> Result<(), End> {
         if self.keep {
-            self.hub.keep_session(&self.identity, Some(&self.subscriptions.to_session())).map_err(storage)?;
+            self.hub
+                .keep_session(&self.identity, Some(&self.subscriptions.to_session()))
+                .map_err(storage)?;
         }
         self.link.set_listening(self.subscriptions.kinds());
         self.hub.connections.tell();
@@ -283,14 +347,34 @@ impl<'a> Session<'a> {
         self.answer(status, rid, None, body.to_string().into())
     }
 
-    fn answer(&mut self, status: u16, rid: &str, version: Option<u64>, payload: Bytes) -> Result<(), End> {
-        self.publish(Subscription::TwinResponses, &HubTopic::TwinResponse { status, rid, version }, payload)
+    fn answer(
+        &mut self,
+        status: u16,
+        rid: &str,
+        version: Option<u64>,
+        payload: Bytes,
+    ) -> Result<(), End> {
+        self.publish(
+            Subscription::TwinResponses,
+            &HubTopic::TwinResponse {
+                status,
+                rid,
+                version,
+            },
+            payload,
+        )
     }
 
     /// Publishes at QoS 0, as IoT Hub does with all but cloud-to-device messages, and only what the client subscribed to.
-    fn publish(&mut self, kind: Subscription, topic: &HubTopic<'_>, payload: Bytes) -> Result<(), End> {
+    fn publish(
+        &mut self,
+        kind: Subscription,
+        topic: &HubTopic<'_>,
+        payload: Bytes,
+    ) -> Result<(), End> {
         if self.subscriptions.qos_of(kind).is_some() {
-            Publish::from_bytes(topic.to_string(), QoS::AtMostOnce, payload).write(&mut self.output)?;
+            Publish::from_bytes(topic.to_string(), QoS::AtMostOnce, payload)
+                .write(&mut self.output)?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use iothub_protocol::HubIdentity;
 use iothub_protocol::limits::MESSAGE_BYTES;
 use iothub_protocol::property_bag::{self, PropertyBag};
-use iothub_protocol::HubIdentity;
 
 use super::End;
 use super::handshake::Will;
@@ -28,7 +28,10 @@ pub(super) struct Incoming<'a> {
 
 impl Telemetry {
     pub(super) fn new(identity: &HubIdentity, model_id: Option<String>) -> Self {
-        Self { prefix: RecordPrefix::new(identity.device(), identity.module()), model_id }
+        Self {
+            prefix: RecordPrefix::new(identity.device(), identity.module()),
+            model_id,
+        }
     }
 
     /// Adds a message to the batch.
@@ -37,14 +40,32 @@ impl Telemetry {
     }
 
     /// Adds a will (device guide: it arrives as telemetry with `iothub-MessageType: Will`).
-    pub(super) fn add_will(&self, batch: &mut Batch, will: &Will, received_us: u64) -> Result<(), End> {
-        let message = Incoming { bag: &will.bag, body: &will.body, retain: will.retain, received_us };
+    pub(super) fn add_will(
+        &self,
+        batch: &mut Batch,
+        will: &Will,
+        received_us: u64,
+    ) -> Result<(), End> {
+        let message = Incoming {
+            bag: &will.bag,
+            body: &will.body,
+            retain: will.retain,
+            received_us,
+        };
         self.push(batch, &message, &[("iothub-MessageType", "Will")])
     }
 
-    fn push(&self, batch: &mut Batch, message: &Incoming<'_>, extra: &[(&str, &str)]) -> Result<(), End> {
+    fn push(
+        &self,
+        batch: &mut Batch,
+        message: &Incoming<'_>,
+        extra: &[(&str, &str)],
+    ) -> Result<(), End> {
         let bag = PropertyBag::decode(message.bag);
-        let (mut system, mut properties) = (Vec::with_capacity(4), Vec::with_capacity(bag.entries.len() + 2));
+        let (mut system, mut properties) = (
+            Vec::with_capacity(4),
+            Vec::with_capacity(bag.entries.len() + 2),
+        );
         let mut size = message.body.len();
         for (key, value) in &bag.entries {
             let value = value.as_deref().unwrap_or("");
@@ -57,7 +78,10 @@ impl Telemetry {
             }
         }
         if size > MESSAGE_BYTES {
-            return Err(End::TooLarge { size, limit: MESSAGE_BYTES });
+            return Err(End::TooLarge {
+                size,
+                limit: MESSAGE_BYTES,
+            });
         }
         if let Some(model) = &self.model_id {
             system.push(("dt-dataschema", model));
@@ -67,8 +91,15 @@ impl Telemetry {
             properties.push(("mqtt-retain", "true"));
         }
         properties.extend_from_slice(extra);
-        let record = Record { received_us: message.received_us, system: &system, properties: &properties, body: message.body };
-        batch.push(&self.prefix, &record).map_err(|error| End::Storage(error.to_string()))
+        let record = Record {
+            received_us: message.received_us,
+            system: &system,
+            properties: &properties,
+            body: message.body,
+        };
+        batch
+            .push(&self.prefix, &record)
+            .map_err(|error| End::Storage(error.to_string()))
     }
 }
 

@@ -38,7 +38,9 @@ pub enum MessageLogError {
         path: PathBuf,
     },
     /// Damage that a kill cannot explain, so nothing is cut off.
-    #[error("{path}:{line}: not the record of message {line}; move the file away to start without its messages")]
+    #[error(
+        "{path}:{line}: not the record of message {line}; move the file away to start without its messages"
+    )]
     Damaged {
         /// The messages file.
         path: PathBuf,
@@ -88,10 +90,21 @@ impl MessageLog {
     /// Opens or creates the file. A torn last line (the process was killed while it wrote) is cut off; its message was
     /// never confirmed.
     pub(crate) fn open(path: &Path) -> Result<Self, MessageLogError> {
-        let failed = |source| MessageLogError::File { path: path.to_path_buf(), source };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let failed = |source| MessageLogError::File {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => MessageLogError::InUse { path: path.to_path_buf() },
+            std::fs::TryLockError::WouldBlock => MessageLogError::InUse {
+                path: path.to_path_buf(),
+            },
             std::fs::TryLockError::Error(source) => failed(source),
         })?;
         let size = file.metadata().map_err(failed)?.len();
@@ -100,7 +113,10 @@ impl MessageLog {
             tracing::warn!(path = %path.display(), bytes = size - tail.length, "cut a torn record off the end of the messages file");
             file.set_len(tail.length).map_err(failed)?;
         }
-        Ok(Self { file, tail: Mutex::new(tail) })
+        Ok(Self {
+            file,
+            tail: Mutex::new(tail),
+        })
     }
 
     /// Appends a batch with one write and returns the number of the last message. When it returns, the batch survives the
@@ -161,7 +177,12 @@ impl MessageLog {
                 return Ok(Vec::new());
             }
             let mark = selection.after / MARK_EVERY;
-            let Some(offset) = usize::try_from(mark).ok().and_then(|mark| tail.marks.get(mark)) else { return Ok(Vec::new()) };
+            let Some(offset) = usize::try_from(mark)
+                .ok()
+                .and_then(|mark| tail.marks.get(mark))
+            else {
+                return Ok(Vec::new());
+            };
             (*offset, mark * MARK_EVERY + 1, tail.length)
         };
         let device = match &selection.device {
@@ -173,7 +194,9 @@ impl MessageLog {
         let mut chunk = Vec::new();
         let mut held = 0; // bytes of an unfinished line at the start of the chunk
         while offset < end {
-            let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(READ_CHUNK);
+            let wanted = usize::try_from(end - offset)
+                .unwrap_or(usize::MAX)
+                .min(READ_CHUNK);
             chunk.resize(held + wanted, 0);
             self.file.read_exact_at(&mut chunk[held..], offset)?;
             offset += wanted as u64;
@@ -183,7 +206,11 @@ impl MessageLog {
                 start += length + 1;
                 let current = index;
                 index += 1;
-                if current <= selection.after || !device.as_ref().is_none_or(|device| is_of_device(line, device)) {
+                if current <= selection.after
+                    || !device
+                        .as_ref()
+                        .is_none_or(|device| is_of_device(line, device))
+                {
                     continue;
                 }
                 if taken > 0 && out.len() + line.len() > selection.max_bytes {
@@ -213,12 +240,17 @@ fn is_marked(index: u64) -> bool {
 
 /// A line is `{"index":N,"device":"…",…`; the number has no comma.
 fn is_of_device(line: &[u8], device: &str) -> bool {
-    line.iter().position(|byte| *byte == b',').is_some_and(|comma| line[comma + 1..].starts_with(device.as_bytes()))
+    line.iter()
+        .position(|byte| *byte == b',')
+        .is_some_and(|comma| line[comma + 1..].starts_with(device.as_bytes()))
 }
 
 /// Checks every line and builds the index. Ends before a torn last line.
 fn scan(file: &File, path: &Path) -> Result<Tail, MessageLogError> {
-    let failed = |source| MessageLogError::File { path: path.to_path_buf(), source };
+    let failed = |source| MessageLogError::File {
+        path: path.to_path_buf(),
+        source,
+    };
     let mut reader = BufReader::with_capacity(READ_CHUNK, file);
     let mut tail = Tail::default();
     let mut line = Vec::new();
@@ -230,12 +262,17 @@ fn scan(file: &File, path: &Path) -> Result<Tail, MessageLogError> {
         }
         let index = tail.last_index + 1;
         let complete = line.last() == Some(&b'\n');
-        let head = serde_json::from_slice::<LineHead>(&line).ok().filter(|head| complete && head.index == index);
+        let head = serde_json::from_slice::<LineHead>(&line)
+            .ok()
+            .filter(|head| complete && head.index == index);
         let Some(head) = head else {
             if reader.fill_buf().map_err(failed)?.is_empty() {
                 return Ok(tail);
             }
-            return Err(MessageLogError::Damaged { path: path.to_path_buf(), line: index });
+            return Err(MessageLogError::Damaged {
+                path: path.to_path_buf(),
+                line: index,
+            });
         };
         if is_marked(index) {
             tail.marks.push(tail.length);
@@ -257,15 +294,25 @@ mod tests {
     fn batch(device: &str, bodies: &[&str]) -> Batch {
         let mut batch = Batch::default();
         for body in bodies {
-            batch.push_raw(format!("\"device\":\"{device}\",\"module\":null,\"body\":{body}}}\n").as_bytes());
+            batch.push_raw(
+                format!("\"device\":\"{device}\",\"module\":null,\"body\":{body}}}\n").as_bytes(),
+            );
         }
         batch
     }
 
     fn read(log: &MessageLog, after: u64, limit: usize, device: Option<&str>) -> Vec<u64> {
-        let selection = Selection { after, limit, max_bytes: usize::MAX, device: device.map(str::to_owned) };
+        let selection = Selection {
+            after,
+            limit,
+            max_bytes: usize::MAX,
+            device: device.map(str::to_owned),
+        };
         let lines = String::from_utf8(log.read(&selection).unwrap()).unwrap();
-        lines.lines().map(|line| serde_json::from_str::<LineHead>(line).unwrap().index).collect()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<LineHead>(line).unwrap().index)
+            .collect()
     }
 
     #[test]
@@ -279,7 +326,10 @@ mod tests {
         }
         let check = |log: &MessageLog| {
             assert_eq!(log.count(), 900);
-            assert_eq!((log.count_of("a"), log.count_of("b"), log.count_of("c")), (600, 300, 0));
+            assert_eq!(
+                (log.count_of("a"), log.count_of("b"), log.count_of("c")),
+                (600, 300, 0)
+            );
             assert_eq!(read(log, 0, 2, None), [1, 2]);
             assert_eq!(read(log, 255, 3, None), [256, 257, 258]);
             assert_eq!(read(log, 512, 3, Some("b")), [513, 516, 519]);
@@ -296,12 +346,22 @@ mod tests {
     fn a_torn_tail_is_cut_off_and_the_number_given_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("messages.ndjson");
-        for torn in ["{\"index\":2,\"device\":\"a\",\"mod", "{\"index\":2,\"device\":\"a\",\"module\":null,\"body\":1}", "\0\0\0\0", "{\"index\":2,\n"] {
+        for torn in [
+            "{\"index\":2,\"device\":\"a\",\"mod",
+            "{\"index\":2,\"device\":\"a\",\"module\":null,\"body\":1}",
+            "\0\0\0\0",
+            "{\"index\":2,\n",
+        ] {
             let _ = std::fs::remove_file(&path);
             let log = MessageLog::open(&path).unwrap();
             log.append("a", &batch("a", &["1"])).unwrap();
             drop(log);
-            OpenOptions::new().append(true).open(&path).unwrap().write_all(torn.as_bytes()).unwrap();
+            OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .write_all(torn.as_bytes())
+                .unwrap();
             let log = MessageLog::open(&path).unwrap();
             assert_eq!(log.count(), 1, "{torn:?}");
             assert_eq!(log.append("a", &batch("a", &["2"])).unwrap(), 2);
@@ -316,10 +376,15 @@ mod tests {
         let log = MessageLog::open(&path).unwrap();
         log.append("a", &batch("a", &["1", "2", "3"])).unwrap();
         drop(log);
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"index\":2", "\"index\":9");
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace("\"index\":2", "\"index\":9");
         std::fs::write(&path, text).unwrap();
         let error = MessageLog::open(&path).unwrap_err();
-        assert!(matches!(error, MessageLogError::Damaged { line: 2, .. }), "{error}");
+        assert!(
+            matches!(error, MessageLogError::Damaged { line: 2, .. }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -327,7 +392,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("messages.ndjson");
         let _held = MessageLog::open(&path).unwrap();
-        assert!(matches!(MessageLog::open(&path), Err(MessageLogError::InUse { .. })));
+        assert!(matches!(
+            MessageLog::open(&path),
+            Err(MessageLogError::InUse { .. })
+        ));
     }
 
     #[test]
@@ -335,7 +403,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = MessageLog::open(&folder.path().join("messages.ndjson")).unwrap();
         log.append("a", &batch("a", &["1", "2", "3"])).unwrap();
-        let selection = Selection { after: 0, limit: 10, max_bytes: 1, device: None };
-        assert_eq!(log.read(&selection).unwrap().iter().filter(|byte| **byte == b'\n').count(), 1);
+        let selection = Selection {
+            after: 0,
+            limit: 10,
+            max_bytes: 1,
+            device: None,
+        };
+        assert_eq!(
+            log.read(&selection)
+                .unwrap()
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count(),
+            1
+        );
     }
 }

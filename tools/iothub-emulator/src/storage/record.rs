@@ -32,13 +32,21 @@ pub(crate) struct RecordPrefix(String);
 impl RecordPrefix {
     pub(crate) fn new(device: &str, module: Option<&str>) -> Self {
         let text = |text: &str| serde_json::Value::from(text).to_string();
-        Self(format!("\"device\":{},\"module\":{},", text(device), module.map_or_else(|| "null".to_owned(), text)))
+        Self(format!(
+            "\"device\":{},\"module\":{},",
+            text(device),
+            module.map_or_else(|| "null".to_owned(), text)
+        ))
     }
 }
 
 impl Batch {
     /// Renders a message as the next line.
-    pub(crate) fn push(&mut self, prefix: &RecordPrefix, record: &Record<'_>) -> serde_json::Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        prefix: &RecordPrefix,
+        record: &Record<'_>,
+    ) -> serde_json::Result<()> {
         let start = self.bytes.len();
         let rendered = render(&mut self.bytes, prefix, record);
         match rendered {
@@ -56,7 +64,9 @@ impl Batch {
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(self.ends.iter().copied()).map(|(start, end)| &self.bytes[start..end])
+        starts
+            .zip(self.ends.iter().copied())
+            .map(|(start, end)| &self.bytes[start..end])
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,7 +95,13 @@ fn render(out: &mut Vec<u8>, prefix: &RecordPrefix, record: &Record<'_>) -> serd
             out.extend_from_slice(b",\"body\":");
             // The body stays as it came, number by number; only its line breaks (which JSON allows between tokens, never
             // inside them) would end the record early.
-            out.extend(json.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            out.extend(json.get().bytes().map(|byte| {
+                if matches!(byte, b'\n' | b'\r') {
+                    b' '
+                } else {
+                    byte
+                }
+            }));
         }
         None => {
             out.extend_from_slice(b",\"body_base64\":\"");
@@ -98,8 +114,16 @@ fn render(out: &mut Vec<u8>, prefix: &RecordPrefix, record: &Record<'_>) -> serd
 }
 
 fn json_body<'a>(record: &Record<'a>) -> Option<&'a RawValue> {
-    let of = |name: &str| record.system.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    if !is_json(of("content-type")?) || of("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("utf-8")) {
+    let of = |name: &str| {
+        record
+            .system
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| *value)
+    };
+    if !is_json(of("content-type")?)
+        || of("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("utf-8"))
+    {
         return None;
     }
     serde_json::from_slice(record.body).ok()
@@ -107,7 +131,12 @@ fn json_body<'a>(record: &Record<'a>) -> Option<&'a RawValue> {
 
 /// `application/json` or any `…+json`, with or without parameters.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
 }
 
@@ -116,8 +145,16 @@ struct Pairs<'a>(&'a [(&'a str, &'a str)]);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let last = |position: usize, name: &str| !self.0[position + 1..].iter().any(|(later, _)| *later == name);
-        let pairs = self.0.iter().enumerate().filter(|(position, (name, _))| last(*position, name));
+        let last = |position: usize, name: &str| {
+            !self.0[position + 1..]
+                .iter()
+                .any(|(later, _)| *later == name)
+        };
+        let pairs = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(position, (name, _))| last(*position, name));
         serializer.collect_map(pairs.map(|(_, pair)| *pair))
     }
 }
@@ -128,8 +165,15 @@ mod tests {
 
     fn line(system: &[(&str, &str)], properties: &[(&str, &str)], body: &[u8]) -> String {
         let mut batch = Batch::default();
-        let record = Record { received_us: 7, system, properties, body };
-        batch.push(&RecordPrefix::new("d\"1", Some("m")), &record).unwrap();
+        let record = Record {
+            received_us: 7,
+            system,
+            properties,
+            body,
+        };
+        batch
+            .push(&RecordPrefix::new("d\"1", Some("m")), &record)
+            .unwrap();
         String::from_utf8(batch.records().next().unwrap().to_vec()).unwrap()
     }
 
@@ -137,7 +181,14 @@ mod tests {
     fn a_json_body_is_kept_to_the_digit() {
         let json = "{\"big\":18446744073709551615,\"x\":1.10,\n\"s\":\"a\\nb\"}";
         assert_eq!(
-            line(&[("content-type", "Application/JSON; charset=utf-8"), ("content-encoding", "utf-8")], &[("k", "v")], json.as_bytes()),
+            line(
+                &[
+                    ("content-type", "Application/JSON; charset=utf-8"),
+                    ("content-encoding", "utf-8")
+                ],
+                &[("k", "v")],
+                json.as_bytes()
+            ),
             "\"device\":\"d\\\"1\",\"module\":\"m\",\"received_us\":7,\
              \"system\":{\"content-type\":\"Application/JSON; charset=utf-8\",\"content-encoding\":\"utf-8\"},\"properties\":{\"k\":\"v\"},\
              \"body\":{\"big\":18446744073709551615,\"x\":1.10, \"s\":\"a\\nb\"}}\n"
@@ -149,12 +200,25 @@ mod tests {
         let json = [("content-type", "application/json")];
         assert!(line(&json, &[], b"{\"a\":").ends_with(",\"body_base64\":\"eyJhIjo=\"}\n"));
         assert!(line(&[], &[], b"1").ends_with(",\"body_base64\":\"MQ==\"}\n"));
-        assert!(line(&[json[0], ("content-encoding", "utf-16")], &[], b"1").ends_with(",\"body_base64\":\"MQ==\"}\n"));
-        assert!(line(&[("content-type", "application/cloudevents+json")], &[], b"1").ends_with(",\"body\":1}\n"));
+        assert!(
+            line(&[json[0], ("content-encoding", "utf-16")], &[], b"1")
+                .ends_with(",\"body_base64\":\"MQ==\"}\n")
+        );
+        assert!(
+            line(
+                &[("content-type", "application/cloudevents+json")],
+                &[],
+                b"1"
+            )
+            .ends_with(",\"body\":1}\n")
+        );
     }
 
     #[test]
     fn a_repeated_property_appears_once() {
-        assert!(line(&[], &[("a", "1"), ("b", "2"), ("a", "3")], b"").contains("\"properties\":{\"b\":\"2\",\"a\":\"3\"}"));
+        assert!(
+            line(&[], &[("a", "1"), ("b", "2"), ("a", "3")], b"")
+                .contains("\"properties\":{\"b\":\"2\",\"a\":\"3\"}")
+        );
     }
 }

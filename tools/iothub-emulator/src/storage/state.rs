@@ -60,7 +60,10 @@ pub(crate) struct Session {
 impl Identity {
     /// A fresh identity; both versions of a new twin are 1.
     pub(crate) fn new(primary_key: String) -> Self {
-        let empty = TwinSection { properties: Value::Object(serde_json::Map::new()), version: 1 };
+        let empty = TwinSection {
+            properties: Value::Object(serde_json::Map::new()),
+            version: 1,
+        };
         Self {
             primary_key,
             desired: empty.clone(),

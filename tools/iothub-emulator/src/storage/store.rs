@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
-use super::atomic_file::{read_if_present, write_atomically};
+use super::atomic_file::{read_if_present, write_secret_atomically};
 use super::state::State;
 
 /// The state file cannot be read or written.
@@ -39,12 +39,21 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let text = read_if_present(path).map_err(|source| StoreError::File { path: path.to_path_buf(), source })?;
+        let text = read_if_present(path).map_err(|source| StoreError::File {
+            path: path.to_path_buf(),
+            source,
+        })?;
         let state = match text {
-            Some(text) => serde_json::from_str(&text).map_err(|source| StoreError::Format { path: path.to_path_buf(), source })?,
+            Some(text) => serde_json::from_str(&text).map_err(|source| StoreError::Format {
+                path: path.to_path_buf(),
+                source,
+            })?,
             None => State::default(),
         };
-        Ok(Self { path: path.to_path_buf(), state: Mutex::new(state) })
+        Ok(Self {
+            path: path.to_path_buf(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Looks at the state.
@@ -53,7 +62,10 @@ impl Store {
     }
 
     /// Changes the state. When `change` or the write fails, nothing has changed.
-    pub(crate) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn change<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.change_and_tell(change, |_| ())
     }
 
@@ -68,8 +80,15 @@ impl Store {
         // A copy, because the file is small and a half-made change must be able to disappear.
         let mut next = state.clone();
         let outcome = change(&mut next)?;
-        let bytes = serde_json::to_vec_pretty(&next).map_err(|source| StoreError::Format { path: self.path.clone(), source })?;
-        write_atomically(&self.path, &bytes).map_err(|source| StoreError::File { path: self.path.clone(), source })?;
+        let bytes = serde_json::to_vec_pretty(&next).map_err(|source| StoreError::Format {
+            path: self.path.clone(),
+            source,
+        })?;
+        // It holds the keys.
+        write_secret_atomically(&self.path, &bytes).map_err(|source| StoreError::File {
+            path: self.path.clone(),
+            source,
+        })?;
         *state = next;
         tell(&outcome);
         Ok(outcome)
@@ -96,15 +115,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let store = Store::open(&path).unwrap();
-        let add = |state: &mut State, name: &str| state.identities.insert(name.to_owned(), Identity::new("a2V5".to_owned()));
-        store.change::<_, StoreError>(|state| Ok(add(state, "kept"))).unwrap();
+        let add = |state: &mut State, name: &str| {
+            state
+                .identities
+                .insert(name.to_owned(), Identity::new("a2V5".to_owned()))
+        };
+        store
+            .change::<_, StoreError>(|state| Ok(add(state, "kept")))
+            .unwrap();
         let refused = store.change::<(), _>(|state| {
             add(state, "refused");
-            Err(StoreError::File { path: path.clone(), source: io::Error::other("full") })
+            Err(StoreError::File {
+                path: path.clone(),
+                source: io::Error::other("full"),
+            })
         });
         assert!(refused.is_err());
         for store in [store, Store::open(&path).unwrap()] {
-            assert_eq!(store.read(|state| state.identities.keys().cloned().collect::<Vec<_>>()), ["kept"]);
+            assert_eq!(
+                store.read(|state| state.identities.keys().cloned().collect::<Vec<_>>()),
+                ["kept"]
+            );
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::support::{Bench, eventually};
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
 use serde_json::json;
-use crate::support::{Bench, eventually};
 
 const FILTER: &str = "devices/dev1/messages/devicebound/#";
 const QUEUE: &str = "/devices/dev1/messages/devicebound";
@@ -12,7 +12,12 @@ const QUEUE: &str = "/devices/dev1/messages/devicebound";
 async fn pending(bench: &Bench) -> Vec<String> {
     let (status, pending) = bench.http("GET", QUEUE, "").await;
     assert_eq!(status, 200);
-    pending.as_array().unwrap().iter().map(|message| message["messageId"].as_str().unwrap().to_owned()).collect()
+    pending
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["messageId"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -32,7 +37,10 @@ async fn a_message_is_delivered_again_until_its_puback() {
         "devices/dev1/messages/devicebound/%24.mid=m-1&%24.ct=application%2Fjson&%24.ce=utf-8\
          &%24.to=%2Fdevices%2Fdev1%2Fmessages%2Fdevicebound&a%20key=b%2Bc"
     );
-    assert_eq!((&first.payload[..], first.dup), (&b"{\"cmd\":1.10}"[..], false));
+    assert_eq!(
+        (&first.payload[..], first.dup),
+        (&b"{\"cmd\":1.10}"[..], false)
+    );
     assert_eq!(pending(&bench).await, ["m-1"]);
 
     // Not acknowledged: again on the next connection, also after a restart of the hub, without subscribing again.
@@ -43,7 +51,9 @@ async fn a_message_is_delivered_again_until_its_puback() {
     let mut device = bench.connect(&login).await;
     let (again, publish) = device.expect_publish().await;
     assert_eq!(again, topic);
-    device.send(&Packet::PubAck(PubAck::new(publish.pkid))).await;
+    device
+        .send(&Packet::PubAck(PubAck::new(publish.pkid)))
+        .await;
     device.expect_silence().await;
     assert!(pending(&bench).await.is_empty());
     let mut device = bench.connect(&login).await;
@@ -71,15 +81,21 @@ async fn messages_arrive_in_order_while_connected_and_each_is_completed_by_itsel
 
 #[tokio::test]
 async fn an_expired_lock_returns_the_message() {
-    let bench = Bench::start_with(|options| options.cloud_message_lock = Duration::from_millis(200)).await;
+    let bench =
+        Bench::start_with(|options| options.cloud_message_lock = Duration::from_millis(200)).await;
     let mut device = bench.connect(&bench.register("dev1").await).await;
     device.subscribe(FILTER).await;
-    bench.http("POST", QUEUE, r#"{"messageId":"m-1","body":1}"#).await;
+    bench
+        .http("POST", QUEUE, r#"{"messageId":"m-1","body":1}"#)
+        .await;
     let (_, first) = device.expect_publish().await;
     let (_, second) = device.expect_publish().await;
     assert!(!first.dup && second.dup);
     device.send(&Packet::PubAck(PubAck::new(second.pkid))).await;
-    eventually("completed", async || pending(&bench).await.is_empty().then_some(())).await;
+    eventually("completed", async || {
+        pending(&bench).await.is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -93,6 +109,22 @@ async fn the_queue_has_a_limit_and_messages_have_a_size() {
     assert_eq!((status, &error["errorCode"]), (403, &json!(403_004)));
     let large = json!({"body": "x".repeat(64 * 1024)}).to_string();
     assert_eq!(bench.http("POST", QUEUE, &large).await.0, 413);
-    assert_eq!(bench.http("POST", QUEUE, r#"{"body":1,"ttlSeconds":0}"#).await.0, 400);
-    assert_eq!(bench.http("POST", "/devices/nobody/messages/devicebound", r#"{"body":1}"#).await.0, 404);
+    assert_eq!(
+        bench
+            .http("POST", QUEUE, r#"{"body":1,"ttlSeconds":0}"#)
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        bench
+            .http(
+                "POST",
+                "/devices/nobody/messages/devicebound",
+                r#"{"body":1}"#
+            )
+            .await
+            .0,
+        404
+    );
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::support::{Bench, HUB, Login, now, token};
 use iothub_emulator::UndocumentedTopics;
 use iothub_protocol::{HubIdentity, SasToken, SharedAccessKey};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{LastWill, Packet, Publish};
-use crate::support::{Bench, HUB, Login, now, token};
 
 const REFUSED: u8 = 5;
 
@@ -27,7 +27,14 @@ async fn devices_and_modules_with_a_good_token_get_in() {
     let expiry = now() + 60;
     for resource in [format!("{HUB}/devices/dev1"), HUB.to_owned()] {
         let password = SasToken::create(&resource, &device.key, expiry, None).to_string();
-        bench.connect(&Login { password, ..device.clone() }).await.expect_silence().await;
+        bench
+            .connect(&Login {
+                password,
+                ..device.clone()
+            })
+            .await
+            .expect_silence()
+            .await;
     }
 }
 
@@ -40,14 +47,56 @@ async fn everything_else_is_refused_with_code_5() {
     let another_key = SharedAccessKey::from_bytes(b"another").unwrap();
     let unknown = HubIdentity::device_only("nobody").unwrap();
     let cases = [
-        ("signed with another key", Login { password: token(identity, &another_key, now() + 60), ..good.clone() }),
-        ("expired", Login { password: token(identity, &good.key, now() - 1), ..good.clone() }),
-        ("for another device", Login { password: token(&other.identity, &good.key, now() + 60), ..good.clone() }),
-        ("no token", Login { password: "secret".to_owned(), ..good.clone() }),
+        (
+            "signed with another key",
+            Login {
+                password: token(identity, &another_key, now() + 60),
+                ..good.clone()
+            },
+        ),
+        (
+            "expired",
+            Login {
+                password: token(identity, &good.key, now() - 1),
+                ..good.clone()
+            },
+        ),
+        (
+            "for another device",
+            Login {
+                password: token(&other.identity, &good.key, now() + 60),
+                ..good.clone()
+            },
+        ),
+        (
+            "no token",
+            Login {
+                password: "secret".to_owned(),
+                ..good.clone()
+            },
+        ),
         ("not registered", Login::new(unknown, good.key.clone())),
-        ("another client id", Login { client_id: "dev2".to_owned(), ..good.clone() }),
-        ("another hub", Login { username: identity.username("other.example", "t"), ..good.clone() }),
-        ("no api-version", Login { username: format!("{HUB}/dev1/?x=y"), ..good.clone() }),
+        (
+            "another client id",
+            Login {
+                client_id: "dev2".to_owned(),
+                ..good.clone()
+            },
+        ),
+        (
+            "another hub",
+            Login {
+                username: identity.username("other.example", "t"),
+                ..good.clone()
+            },
+        ),
+        (
+            "no api-version",
+            Login {
+                username: format!("{HUB}/dev1/?x=y"),
+                ..good.clone()
+            },
+        ),
     ];
     for (case, login) in cases {
         println!("{case}");
@@ -60,7 +109,12 @@ async fn everything_else_is_refused_with_code_5() {
 async fn the_connection_is_dropped_when_the_token_expires() {
     let bench = Bench::start().await;
     let login = bench.register("dev1").await;
-    let mut device = bench.connect(&Login { password: token(&login.identity, &login.key, now() + 2), ..login }).await;
+    let mut device = bench
+        .connect(&Login {
+            password: token(&login.identity, &login.key, now() + 2),
+            ..login
+        })
+        .await;
     device.tell("1").await;
     device.expect_closed().await;
 }
@@ -68,7 +122,10 @@ async fn the_connection_is_dropped_when_the_token_expires() {
 #[tokio::test]
 async fn a_silent_client_is_dropped_after_one_and_a_half_keep_alives() {
     let bench = Bench::start().await;
-    let login = Login { keep_alive: 1, ..bench.register("dev1").await };
+    let login = Login {
+        keep_alive: 1,
+        ..bench.register("dev1").await
+    };
     let mut device = bench.connect(&login).await;
     let begun = std::time::Instant::now();
     device.expect_closed().await;
@@ -107,11 +164,22 @@ async fn a_session_is_kept_unless_a_clean_one_is_asked_for() {
     let (topic, _) = device.twin("$iothub/twin/GET/?$rid=1", " ").await;
     assert_eq!(topic, "$iothub/twin/res/200/?$rid=1");
 
-    let (_, _, present) = bench.try_connect(&Login { clean_session: true, ..login.clone() }).await;
+    let (_, _, present) = bench
+        .try_connect(&Login {
+            clean_session: true,
+            ..login.clone()
+        })
+        .await;
     assert!(!present);
     let (mut device, _, present) = bench.try_connect(&login).await;
     assert!(!present);
-    device.send(&Packet::Publish(Publish::new("$iothub/twin/GET/?$rid=2", QoS::AtMostOnce, " "))).await;
+    device
+        .send(&Packet::Publish(Publish::new(
+            "$iothub/twin/GET/?$rid=2",
+            QoS::AtMostOnce,
+            " ",
+        )))
+        .await;
     device.expect_silence().await;
 }
 
@@ -119,15 +187,29 @@ async fn a_session_is_kept_unless_a_clean_one_is_asked_for() {
 async fn the_will_is_recorded_unless_the_client_says_goodbye() {
     let bench = Bench::start().await;
     let login = bench.register("dev1").await;
-    let will = LastWill::new("devices/dev1/messages/events/a=b", "gone", QoS::AtLeastOnce, false);
-    let login = Login { will: Some(will), ..login };
+    let will = LastWill::new(
+        "devices/dev1/messages/events/a=b",
+        "gone",
+        QoS::AtLeastOnce,
+        false,
+    );
+    let login = Login {
+        will: Some(will),
+        ..login
+    };
     let mut polite = bench.connect(&login).await;
     polite.send(&Packet::Disconnect).await;
     polite.expect_closed().await;
     drop(bench.connect(&login).await);
-    let messages = crate::support::eventually("the will", async || Some(bench.messages().await).filter(|messages| !messages.is_empty())).await;
+    let messages = crate::support::eventually("the will", async || {
+        Some(bench.messages().await).filter(|messages| !messages.is_empty())
+    })
+    .await;
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0]["properties"], serde_json::json!({"a": "b", "iothub-MessageType": "Will"}));
+    assert_eq!(
+        messages[0]["properties"],
+        serde_json::json!({"a": "b", "iothub-MessageType": "Will"})
+    );
     assert_eq!(messages[0]["body_base64"], "Z29uZQ==");
 }
 
@@ -136,7 +218,11 @@ async fn undocumented_topics_end_the_connection() {
     let bench = Bench::start().await;
     let login = bench.register("dev1").await;
     bench.register("dev2").await;
-    for topic in ["tele/tasmota/STATE", "devices/dev2/messages/events/", "$iothub/twin/PATCH/properties/desired/?$rid=1"] {
+    for topic in [
+        "tele/tasmota/STATE",
+        "devices/dev2/messages/events/",
+        "$iothub/twin/PATCH/properties/desired/?$rid=1",
+    ] {
         let mut device = bench.connect(&login).await;
         device.publish(topic, "1").await;
         device.expect_closed().await;
@@ -153,7 +239,8 @@ async fn undocumented_topics_end_the_connection() {
 
 #[tokio::test]
 async fn undocumented_topics_can_be_refused_instead() {
-    let bench = Bench::start_with(|options| options.undocumented_topics = UndocumentedTopics::Refuse).await;
+    let bench =
+        Bench::start_with(|options| options.undocumented_topics = UndocumentedTopics::Refuse).await;
     let login = bench.register("dev1").await;
     let mut device = bench.connect(&login).await;
     assert_eq!(device.subscribe("#").await, 0x80);

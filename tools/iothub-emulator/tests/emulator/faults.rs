@@ -13,12 +13,23 @@ async fn down_closes_the_socket_and_the_connections_and_ends_by_itself() {
     device.tell("1").await;
     bench.fault(r#"{"kind":"down","seconds":600}"#).await;
     device.expect_closed().await;
-    eventually("nobody listens", async || TcpStream::connect(("127.0.0.1", bench.ports().mqtt)).await.is_err().then_some(())).await;
+    eventually("nobody listens", async || {
+        TcpStream::connect(("127.0.0.1", bench.ports().mqtt))
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
     assert_eq!(bench.http("GET", "/faults", "").await.1[0]["kind"], "down");
 
     // A new time replaces the former.
     bench.fault(r#"{"kind":"down","seconds":0.2}"#).await;
-    eventually("it listens", async || TcpStream::connect(("127.0.0.1", bench.ports().mqtt)).await.ok()).await;
+    eventually("it listens", async || {
+        TcpStream::connect(("127.0.0.1", bench.ports().mqtt))
+            .await
+            .ok()
+    })
+    .await;
     bench.connect(&login).await.tell("2").await;
     assert_eq!(bench.messages().await.len(), 2);
 }
@@ -28,9 +39,20 @@ async fn clearing_ends_the_down_time() {
     let bench = Bench::start().await;
     let login = bench.register("dev1").await;
     bench.fault(r#"{"kind":"down","seconds":600}"#).await;
-    eventually("nobody listens", async || TcpStream::connect(("127.0.0.1", bench.ports().mqtt)).await.is_err().then_some(())).await;
+    eventually("nobody listens", async || {
+        TcpStream::connect(("127.0.0.1", bench.ports().mqtt))
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
     assert_eq!(bench.http("DELETE", "/faults", "").await.0, 200);
-    eventually("it listens", async || TcpStream::connect(("127.0.0.1", bench.ports().mqtt)).await.ok()).await;
+    eventually("it listens", async || {
+        TcpStream::connect(("127.0.0.1", bench.ports().mqtt))
+            .await
+            .ok()
+    })
+    .await;
     bench.connect(&login).await.tell("1").await;
 }
 
@@ -59,13 +81,23 @@ async fn pubacks_can_be_held_back_and_swallowed_but_the_message_is_kept() {
     let bench = Bench::start().await;
     let mut device = bench.connect(&bench.register("dev1").await).await;
     bench.fault(r#"{"kind":"swallow-puback","count":1}"#).await;
-    device.publish(&device.telemetry(""), "never acknowledged").await;
+    device
+        .publish(&device.telemetry(""), "never acknowledged")
+        .await;
     device.tell("2").await;
     assert_eq!(bench.messages().await.len(), 2);
 
-    bench.fault(r#"{"kind":"delay-puback","milliseconds":300,"seconds":600}"#).await;
+    bench
+        .fault(r#"{"kind":"delay-puback","milliseconds":300,"seconds":600}"#)
+        .await;
     let begun = Instant::now();
     device.tell("3").await;
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    assert_eq!(bench.http("POST", "/faults", r#"{"kind":"earthquake"}"#).await.0, 400);
+    assert_eq!(
+        bench
+            .http("POST", "/faults", r#"{"kind":"earthquake"}"#)
+            .await
+            .0,
+        400
+    );
 }

@@ -1,9 +1,10 @@
 //! Direct methods from the service side to a device and back.
 
-use serde_json::json;
 use crate::support::{Bench, eventually};
+use serde_json::json;
 
-const CALL: &str = r#"{"methodName":"modbus-reader.write","payload":{"delay":3},"responseTimeoutInSeconds":30}"#;
+const CALL: &str =
+    r#"{"methodName":"modbus-reader.write","payload":{"delay":3},"responseTimeoutInSeconds":30}"#;
 
 #[tokio::test]
 async fn a_call_reaches_the_device_and_its_answer_comes_back() {
@@ -12,15 +13,27 @@ async fn a_call_reaches_the_device_and_its_answer_comes_back() {
     device.subscribe("$iothub/methods/POST/#").await;
     let (answer, ()) = tokio::join!(bench.http("POST", "/devices/dev1/methods", CALL), async {
         let (topic, request) = device.expect_publish().await;
-        let rid = topic.strip_prefix("$iothub/methods/POST/modbus-reader.write/?$rid=").unwrap();
+        let rid = topic
+            .strip_prefix("$iothub/methods/POST/modbus-reader.write/?$rid=")
+            .unwrap();
         assert_eq!(&request.payload[..], b"{\"delay\":3}");
         // An answer to a question that nobody asked is ignored.
-        let pkid = device.publish("$iothub/methods/res/200/?$rid=nobody", "{}").await;
+        let pkid = device
+            .publish("$iothub/methods/res/200/?$rid=nobody", "{}")
+            .await;
         device.expect_puback(pkid).await;
-        let pkid = device.publish(&format!("$iothub/methods/res/201/?$rid={rid}"), "{\"written\":1.0}").await;
+        let pkid = device
+            .publish(
+                &format!("$iothub/methods/res/201/?$rid={rid}"),
+                "{\"written\":1.0}",
+            )
+            .await;
         device.expect_puback(pkid).await;
     });
-    assert_eq!(answer, (200, json!({"status": 201, "payload": {"written": 1.0}})));
+    assert_eq!(
+        answer,
+        (200, json!({"status": 201, "payload": {"written": 1.0}}))
+    );
 }
 
 #[tokio::test]
@@ -48,7 +61,9 @@ async fn a_call_can_wait_for_the_device_to_connect() {
         let (topic, request) = device.expect_publish().await;
         assert!(request.payload.is_empty());
         let rid = topic.rsplit_once('=').unwrap().1;
-        device.publish(&format!("$iothub/methods/res/0/?$rid={rid}"), "").await;
+        device
+            .publish(&format!("$iothub/methods/res/0/?$rid={rid}"), "")
+            .await;
     });
     assert_eq!(answer, (200, json!({"status": 0, "payload": null})));
 }
@@ -87,6 +102,10 @@ async fn time_outs_and_names_out_of_range_are_400() {
         r#"{"methodName":""}"#,
         r#"{"payload":1}"#,
     ] {
-        assert_eq!(bench.http("POST", "/devices/dev1/methods", call).await.0, 400, "{call}");
+        assert_eq!(
+            bench.http("POST", "/devices/dev1/methods", call).await.0,
+            400,
+            "{call}"
+        );
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::{Device, HUB, Login, PATIENCE, tls};
 use iothub_protocol::ConnectionString;
 use serde_json::Value;
-use crate::support::{Device, HUB, Login, PATIENCE, tls};
 use tokio::time::timeout;
 
 struct Process {
@@ -18,14 +18,29 @@ impl Process {
         let _ = std::fs::remove_file(data.join("endpoints.json"));
         let child = Command::new(env!("CARGO_BIN_EXE_iothub-emulator"))
             .args(["--data".as_ref(), data.as_os_str()])
-            .args(["--host-name", HUB, "--mqtt-address", "127.0.0.1:0", "--control-address", "127.0.0.1:0", "--san", "10.0.0.7"])
+            .args([
+                "--host-name",
+                HUB,
+                "--mqtt-address",
+                "127.0.0.1:0",
+                "--control-address",
+                "127.0.0.1:0",
+                "--san",
+                "10.0.0.7",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let file = data.join("endpoints.json");
-        let text = crate::support::eventually("endpoints.json", async || std::fs::read_to_string(&file).ok()).await;
-        Self { child, endpoints: serde_json::from_str(&text).unwrap() }
+        let text = crate::support::eventually("endpoints.json", async || {
+            std::fs::read_to_string(&file).ok()
+        })
+        .await;
+        Self {
+            child,
+            endpoints: serde_json::from_str(&text).unwrap(),
+        }
     }
 
     fn port(&self, name: &str) -> u16 {
@@ -33,7 +48,9 @@ impl Process {
     }
 
     async fn http(&self, method: &str, path: &str) -> String {
-        crate::support::http_request(self.port("control_port"), method, path, "").await.1
+        crate::support::http_request(self.port("control_port"), method, path, "")
+            .await
+            .1
     }
 
     async fn connect(&self, data: &Path, login: &Login) -> Device {
@@ -56,8 +73,10 @@ async fn what_was_acknowledged_survives_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let first = Process::start(data).await;
-    let registered: Value = serde_json::from_str(&first.http("PUT", "/devices/dev1").await).unwrap();
-    let connection = ConnectionString::parse(registered["connectionString"].as_str().unwrap()).unwrap();
+    let registered: Value =
+        serde_json::from_str(&first.http("PUT", "/devices/dev1").await).unwrap();
+    let connection =
+        ConnectionString::parse(registered["connectionString"].as_str().unwrap()).unwrap();
     assert_eq!(connection.host_name, HUB);
     let login = Login::new(connection.identity, connection.key);
     let ca = std::fs::read(data.join("ca.pem")).unwrap();
@@ -72,8 +91,14 @@ async fn what_was_acknowledged_survives_kill_9() {
     let mut device = second.connect(data, &login).await;
     device.tell("21").await;
     let messages = second.http("GET", "/messages").await;
-    let bodies: Vec<u64> =
-        messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].as_u64().unwrap()).collect();
+    let bodies: Vec<u64> = messages
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["body"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
     assert_eq!(bodies, (1..=21).collect::<Vec<_>>());
 }
 
@@ -81,7 +106,11 @@ async fn what_was_acknowledged_survives_kill_9() {
 async fn a_folder_in_use_is_not_opened_twice() {
     let folder = tempfile::tempdir().unwrap();
     let _first = Process::start(folder.path()).await;
-    let second = iothub_emulator::Emulator::start(iothub_emulator::Options::new(folder.path(), HUB));
+    let second =
+        iothub_emulator::Emulator::start(iothub_emulator::Options::new(folder.path(), HUB));
     let error = timeout(PATIENCE, second).await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("in use by another emulator"), "{error}");
+    assert!(
+        error.to_string().contains("in use by another emulator"),
+        "{error}"
+    );
 }

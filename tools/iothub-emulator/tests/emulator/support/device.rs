@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use iothub_protocol::{HubIdentity, SharedAccessKey, Username};
+use iothub_protocol::{HubIdentity, SharedAccessKey};
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, LastWill, Packet, PubAck, Publish, Subscribe};
 use rumqttc::mqttbytes::{Error, QoS};
 use rustls::ClientConfig;
@@ -45,10 +45,6 @@ impl Login {
             key,
         }
     }
-
-    pub(crate) fn username(&self) -> Username {
-        Username::parse(&self.username).unwrap()
-    }
 }
 
 pub(crate) struct Device {
@@ -59,11 +55,20 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) async fn connect(port: u16, tls: Arc<ClientConfig>, login: &Login) -> (Self, u8, bool) {
+    pub(crate) async fn connect(
+        port: u16,
+        tls: Arc<ClientConfig>,
+        login: &Login,
+    ) -> (Self, u8, bool) {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let name = ServerName::try_from(HUB).unwrap();
         let stream = TlsConnector::from(tls).connect(name, stream).await.unwrap();
-        let mut device = Self { stream, input: BytesMut::new(), identity: login.identity.clone(), pkid: 0 };
+        let mut device = Self {
+            stream,
+            input: BytesMut::new(),
+            identity: login.identity.clone(),
+            pkid: 0,
+        };
         let mut connect = Connect::new(login.client_id.clone());
         connect.keep_alive = login.keep_alive;
         connect.clean_session = login.clean_session;
@@ -71,7 +76,10 @@ impl Device {
         connect.set_credentials(login.username.clone(), login.password.clone());
         device.send(&Packet::Connect(connect)).await;
         match device.receive().await {
-            Packet::ConnAck(ConnAck { session_present, code }) => (device, code as u8, session_present),
+            Packet::ConnAck(ConnAck {
+                session_present,
+                code,
+            }) => (device, code as u8, session_present),
             other => panic!("{other:?} instead of CONNACK"),
         }
     }
@@ -105,7 +113,9 @@ impl Device {
                 Err(Error::InsufficientBytes(_)) => {}
                 Err(error) => panic!("{error}"),
             }
-            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.input)).await.expect("nothing came");
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.input))
+                .await
+                .expect("nothing came");
             if read.unwrap_or(0) == 0 {
                 return None;
             }
@@ -126,7 +136,9 @@ impl Device {
 
     pub(crate) async fn expect_publish(&mut self) -> (String, Publish) {
         match self.receive().await {
-            Packet::Publish(publish) => (String::from_utf8(publish.topic.to_vec()).unwrap(), publish),
+            Packet::Publish(publish) => {
+                (String::from_utf8(publish.topic.to_vec()).unwrap(), publish)
+            }
             other => panic!("{other:?} instead of PUBLISH"),
         }
     }
@@ -172,8 +184,16 @@ impl Device {
 
     /// Sends a twin request at QoS 0; returns the answer's topic and JSON.
     pub(crate) async fn twin(&mut self, topic: &str, payload: &str) -> (String, Value) {
-        self.send(&Packet::Publish(Publish::new(topic, QoS::AtMostOnce, payload))).await;
+        self.send(&Packet::Publish(Publish::new(
+            topic,
+            QoS::AtMostOnce,
+            payload,
+        )))
+        .await;
         let (topic, publish) = self.expect_publish().await;
-        (topic, serde_json::from_slice(&publish.payload).unwrap_or(Value::Null))
+        (
+            topic,
+            serde_json::from_slice(&publish.payload).unwrap_or(Value::Null),
+        )
     }
 }

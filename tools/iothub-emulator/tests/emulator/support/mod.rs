@@ -49,7 +49,9 @@ impl Bench {
         let Self { folder, running } = self;
         running.stop().await;
         meanwhile(folder.path());
-        let running = Emulator::start(Options::new(folder.path(), HUB)).await.unwrap();
+        let running = Emulator::start(Options::new(folder.path(), HUB))
+            .await
+            .unwrap();
         Self { folder, running }
     }
 
@@ -93,7 +95,9 @@ impl Bench {
     pub(crate) async fn messages(&self) -> Vec<Value> {
         let (status, text) = self.http_text("GET", "/messages?limit=100000", "").await;
         assert_eq!(status, 200);
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     pub(crate) async fn fault(&self, fault: &str) {
@@ -115,25 +119,43 @@ pub(crate) fn token(identity: &HubIdentity, key: &SharedAccessKey, expiry: u64) 
 }
 
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// Trusts the emulator's own authority and nothing else.
 pub(crate) fn tls(data: &Path) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(data.join("ca.pem")).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    Arc::new(builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth())
+    roots
+        .add(CertificateDer::from_pem_file(data.join("ca.pem")).unwrap())
+        .unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Arc::new(
+        builder
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
 }
 
 /// Waits until `check` gives something.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(found) = check().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

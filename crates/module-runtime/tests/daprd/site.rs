@@ -1,0 +1,267 @@
+//! A broker and a sidecar on loopback, in a folder of their own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use module_runtime::{DaprSidecar, ModuleArgs};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const STREAMS: [(&str, &str); 2] = [("TELEMETRY", "telemetry"), ("DEADLETTER", "deadletter")];
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    module: ModuleArgs,
+}
+
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) args: ModuleArgs,
+    directory: TempDir,
+    daprd_program: PathBuf,
+    app_port: u16,
+    broker: Process,
+    daprd: Option<Process>,
+}
+
+impl Site {
+    /// A running broker with a stream; the sidecar is started by [`Site::start_daprd`]. None where the programs are missing.
+    pub(crate) async fn start(app_port: u16) -> Option<Self> {
+        let daprd_program = program("FIELDGATE_DAPRD", "fieldgate-dapr")?;
+        let nats_program = program("FIELDGATE_NATS_SERVER", "nats-server")?;
+        let directory = tempfile::tempdir().unwrap();
+        let nats_port = free_port();
+        let mut nats = Command::new(nats_program);
+        nats.args([
+            "-a",
+            "127.0.0.1",
+            "-p",
+            &nats_port.to_string(),
+            "-js",
+            "-sd",
+        ])
+        .arg(directory.path().join("nats"));
+        let broker = Process::start(nats);
+        for (stream, topic) in STREAMS {
+            create_stream(nats_port, stream, topic);
+        }
+        write_resources(directory.path(), nats_port);
+
+        let (grpc, http) = (free_port().to_string(), free_port().to_string());
+        let args = Arguments::try_parse_from([
+            "module",
+            "--config=none",
+            "--dapr-api-token=hunter2",
+            "--app-api-token=hunter3",
+            &format!("--dapr-grpc-port={grpc}"),
+            &format!("--dapr-http-port={http}"),
+        ])
+        .unwrap();
+        Some(Self {
+            args: args.module,
+            directory,
+            daprd_program,
+            app_port,
+            broker,
+            daprd: None,
+        })
+    }
+
+    pub(crate) fn sidecar(&self) -> Arc<DaprSidecar> {
+        DaprSidecar::new(&self.args)
+    }
+
+    pub(crate) fn start_daprd(&mut self) {
+        let mut daprd = Command::new(&self.daprd_program);
+        if self.daprd_program.ends_with("fieldgate-dapr") {
+            daprd.arg("daprd");
+        }
+        daprd
+            .args(["--app-id", "module", "--dapr-listen-addresses", "127.0.0.1"])
+            .args(["--dapr-internal-grpc-listen-address", "127.0.0.1"])
+            .args(["--dapr-grpc-port", &self.args.dapr_grpc_port.to_string()])
+            .args(["--dapr-http-port", &self.args.dapr_http_port.to_string()])
+            .args(["--dapr-internal-grpc-port", &free_port().to_string()])
+            .args(["--enable-metrics=false", "--log-level", "warn"])
+            .arg("--resources-path")
+            .arg(self.directory.path().join("resources"))
+            .arg("--config")
+            .arg(self.directory.path().join("configuration.yaml"))
+            .env("DAPR_API_TOKEN", "hunter2")
+            .env("APP_API_TOKEN", "hunter3")
+            .env("DAPR_HOST_IP", "127.0.0.1")
+            .env("NO_PROXY", "127.0.0.1,localhost");
+        if self.app_port != 0 {
+            daprd.args(["--app-protocol", "http", "--app-port"]);
+            daprd.arg(self.app_port.to_string());
+        }
+        self.daprd = Some(Process::start(daprd));
+    }
+
+    pub(crate) fn kill_daprd(&mut self) {
+        self.daprd = None;
+    }
+
+    pub(crate) fn kill_broker(&mut self) {
+        self.broker.kill();
+    }
+}
+
+#[derive(Debug)]
+struct Process(Child);
+
+impl Process {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn program(variable: &str, name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map_or_else(
+        || {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../target/platform")
+                .join(name)
+        },
+        PathBuf::from,
+    );
+    if path.exists() {
+        return Some(path);
+    }
+    println!(
+        "left out: {} is not there; scripts/test builds it",
+        path.display()
+    );
+    None
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A stream must exist before Dapr's component can use it. Dead letters have one of their own: they keep their id, so the
+/// stream they came from would drop them as duplicates.
+fn create_stream(port: u16, name: &str, topic: &str) {
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) => {
+                assert!(Instant::now() < until, "{error}");
+                std::thread::yield_now();
+            }
+        }
+    };
+    let configuration = json!({
+        "name": name,
+        "subjects": [topic],
+        "storage": "file",
+        "retention": "limits",
+        "max_bytes": 64 << 20,
+        "num_replicas": 1,
+        "duplicate_window": 120_000_000_000_u64,
+    })
+    .to_string();
+    write!(
+        stream,
+        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB $JS.API.STREAM.CREATE.{name} answer {}\r\n{configuration}\r\n",
+        configuration.len()
+    )
+    .unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let answer = BufReader::new(stream)
+        .lines()
+        .map(|line| line.unwrap())
+        .find(|line| line.starts_with('{'))
+        .unwrap();
+    assert!(answer.contains("did_create"), "{answer}");
+}
+
+/// JSON is YAML.
+fn write_resources(directory: &Path, nats_port: u16) {
+    let resources = directory.join("resources");
+    std::fs::create_dir(&resources).unwrap();
+    let component = |name: &str, kind: &str, metadata: &[(&str, &str)]| {
+        let metadata: Vec<Value> = metadata
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        let component = json!({
+            "apiVersion": "dapr.io/v1alpha1",
+            "kind": "Component",
+            "metadata": {"name": name},
+            "spec": {"type": kind, "version": "v1", "metadata": metadata},
+        });
+        std::fs::write(
+            resources.join(format!("{name}.yaml")),
+            component.to_string(),
+        )
+        .unwrap();
+    };
+    let url = format!("nats://127.0.0.1:{nats_port}");
+    component("pubsub", "pubsub.jetstream", &[("natsURL", url.as_str())]);
+    for (stream, topic) in STREAMS {
+        let consumer = [
+            ("natsURL", url.as_str()),
+            ("streamName", stream),
+            ("durableName", topic),
+            ("deliverPolicy", "all"),
+            ("ackWait", "2s"),
+            ("maxAckPending", "1000"),
+            // With "parallel" the component of 1.18.3 acknowledges before the event was handled (nats.go does it when its
+            // callback returns, and that only starts a goroutine): nothing comes again.
+            ("concurrency", "single"),
+        ];
+        component(&format!("pubsub-{topic}"), "pubsub.jetstream", &consumer);
+    }
+    let secrets = directory.join("secrets.json");
+    std::fs::write(&secrets, r#"{"iothub":{"connection-string":"HostName=h"}}"#).unwrap();
+    component(
+        "secrets",
+        "secretstores.local.file",
+        &[
+            ("secretsFile", &secrets.display().to_string()),
+            ("multiValued", "true"),
+        ],
+    );
+    let configuration = json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Configuration",
+        "metadata": {"name": "test"},
+        "spec": {
+            "nameResolution": {"component": "sqlite", "version": "v1", "configuration": {
+                "connectionString": directory.join("names.db").display().to_string(),
+                "cleanupInterval": "0",
+            }},
+            "tracing": {"samplingRate": "0"},
+            "metrics": {"enabled": false},
+            "mtls": {"enabled": false},
+        },
+    });
+    std::fs::write(
+        directory.join("configuration.yaml"),
+        configuration.to_string(),
+    )
+    .unwrap();
+}

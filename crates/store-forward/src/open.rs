@@ -1,0 +1,189 @@
+//! Opening a queue whatever state its files are in.
+
+use std::path::Path;
+
+use crate::damage;
+use crate::fault::Fault;
+use crate::folder::{log_of, remove_database, sync_folder_of};
+use crate::header;
+use crate::lock::beside;
+use crate::log;
+use crate::options::{QueueOptions, WhenFull};
+use crate::row::Content;
+use crate::schema::{self, Version};
+use crate::space::{PAGE, Space};
+use crate::stats::now_micros;
+use crate::store::{Store, Tally};
+
+/// Up to so many bytes in use, SQLite checks the structure of the whole file: some milliseconds.
+const QUICK_CHECK: u64 = 16 * 1024 * 1024;
+
+/// What opening cost.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    /// Items whose rows were damaged or not readable.
+    pub(crate) rows: u64,
+    /// Damaged files and logs.
+    pub(crate) files: u64,
+    /// Items dropped because `max_bytes` was lowered.
+    pub(crate) dropped_oldest: u64,
+    /// The damage in words.
+    pub(crate) reason: Option<String>,
+}
+
+/// Opens the queue. The caller holds its lock. `known_last` is the last sequence number given out, if this process knows.
+pub(crate) fn open(options: &QueueOptions, known_last: Option<u64>) -> Result<(Store, Losses), Fault> {
+    let path = &options.path;
+    let fresh = fresh_of(path);
+    if !path.exists() && fresh.exists() {
+        return damage::resume(options, known_last);
+    }
+    remove_database(&fresh)?;
+    let mut losses = Losses::default();
+    // SQLite reports a log that cannot be read at all.
+    let inspection = log::inspect(&log_of(path)).unwrap_or_default();
+    if inspection.damaged {
+        losses.files += 1;
+        losses.reason = Some("its write-ahead log is damaged, acknowledged items are lost".to_owned());
+        // For whoever wants to look into it; the queue does not need it.
+        let _ = std::fs::copy(log_of(path), beside(path, "-wal.damaged"));
+    }
+    let (mut store, trusted) = match existing(options, &mut losses) {
+        Err(Fault::Damaged(reason)) => return damage::replace(options, &reason, known_last),
+        result => result?,
+    };
+    let mut last = known_last.unwrap_or_default();
+    if inspection.rows_lost > 0 {
+        last = last.max(store.tally.last + inspection.rows_lost);
+    }
+    if !trusted {
+        last = last.max(beyond(path));
+    }
+    if let Err(fault) = store.raise_last(last) {
+        losses.reason = Some(fault.message());
+    }
+    if store.page_count()? > store.space.pages {
+        store = shrink(options, store, &mut losses)?;
+    }
+    Ok((store, losses))
+}
+
+/// Where a database is built that takes the place of the queue's.
+pub(crate) fn fresh_of(path: &Path) -> std::path::PathBuf {
+    beside(path, ".new")
+}
+
+/// A sequence number that a queue of these files has not reached: microseconds since 1970, by the clock or the time of the
+/// last change, whichever is later. No queue takes a million items per second from 1970 on.
+pub(crate) fn beyond(path: &Path) -> u64 {
+    let changed = [path.to_owned(), log_of(path)].into_iter().filter_map(|file| {
+        let since = std::fs::metadata(file).ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_micros()).ok()
+    });
+    changed.max().unwrap_or_default().max(u64::try_from(now_micros()).unwrap_or_default())
+}
+
+/// Opens the file if it is sound, or creates it. Also says whether its last sequence number can be trusted.
+pub(crate) fn existing(options: &QueueOptions, losses: &mut Losses) -> Result<(Store, bool), Fault> {
+    let path = &options.path;
+    if let Some(reason) = header::check(path) {
+        return Err(Fault::Damaged(reason));
+    }
+    let mut store = connect(path, options)?;
+    if (store.page_count()? - store.free_list()?.min(store.page_count()?)) * PAGE <= QUICK_CHECK {
+        let verdict: String = store.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(Fault::Damaged(verdict));
+        }
+    }
+    let scan = scan(&store)?;
+    store.tally = scan.tally;
+    if !scan.damaged.is_empty() {
+        losses.reason = Some(format!("{} rows do not match their checksum", scan.damaged.len()));
+        match store.discard(&scan.damaged, false) {
+            Ok(()) => losses.rows += scan.damaged.len() as u64,
+            Err(Fault::Damaged(reason)) => return Err(Fault::Damaged(reason)),
+            // The disk is full: a read will come across them.
+            Err(_) => store.tally.depth += scan.damaged.len() as u64,
+        }
+    }
+    Ok((store, scan.last_trusted))
+}
+
+/// Opens or creates the file with today's schema.
+pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Store, Fault> {
+    let store = Store::connect(path, Space::new(options.max_bytes), options.when_full)?;
+    let from = match schema::version(&store.connection)? {
+        Version::Newer(version) => return Err(Fault::Newer(version)),
+        Version::Known(version) => version,
+        Version::Empty => 0,
+    };
+    if from < schema::VERSION {
+        schema::migrate(&store.connection, from)?;
+        // From here on the header of the file says what it is, even if the log should be lost.
+        store.checkpoint()?;
+        sync_folder_of(path)?;
+    }
+    schema::check(&store.connection)?;
+    Ok(store)
+}
+
+struct Scan {
+    tally: Tally,
+    damaged: Vec<i64>,
+    last_trusted: bool,
+}
+
+/// Reads every row and verifies its checksum.
+fn scan(store: &Store) -> Result<Scan, Fault> {
+    let mut scan = Scan { tally: Tally::default(), damaged: Vec::new(), last_trusted: false };
+    let tally = &mut scan.tally;
+    store.rows(i64::MIN, |row| {
+        scan.last_trusted = true;
+        match row.content {
+            Content::Item { sequence, enqueued, parts } => {
+                tally.last = sequence;
+                tally.depth += 1;
+                tally.bytes += parts.size() as u64;
+                tally.oldest.get_or_insert(enqueued);
+            }
+            Content::Mark { sequence } => {
+                tally.last = sequence;
+                tally.mark = Some(sequence);
+            }
+            Content::Damaged => {
+                scan.damaged.push(row.number);
+                scan.last_trusted = false;
+            }
+        }
+        true
+    })?;
+    if tally.last == 0 && tally.mark.is_none() && scan.damaged.is_empty() {
+        return Err(Fault::Damaged("its table is empty".to_owned()));
+    }
+    tally.last_present = tally.depth > 0 || tally.mark.is_some();
+    Ok(scan)
+}
+
+/// Fits a file into a `max_bytes` that was lowered: drops oldest items if that is the policy, and copies the rest into a
+/// smaller file. Otherwise the file stays as it is, takes nothing in until items have left it, and is tried again at the
+/// next opening.
+fn shrink(options: &QueueOptions, mut store: Store, losses: &mut Losses) -> Result<Store, Fault> {
+    /// Kept free, so that the smaller file is not full again at once.
+    const SLACK: u64 = 16;
+    if options.when_full == WhenFull::DropOldest {
+        let excess = store.page_count()?.saturating_sub(store.space.pages) + SLACK;
+        losses.dropped_oldest += store.transact(|store| store.make_room(excess))?;
+    }
+    if store.page_count()?.saturating_sub(store.free_list()?) > store.space.pages {
+        return Ok(store);
+    }
+    let last = store.tally.last;
+    store.close()?;
+    if let Err(fault) = damage::compact(options, last) {
+        losses.reason = Some(format!("the file could not be made smaller: {}", fault.message()));
+        remove_database(&fresh_of(&options.path))?;
+    }
+    let (store, _) = existing(options, losses)?;
+    Ok(store)
+}

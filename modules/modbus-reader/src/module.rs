@@ -1,0 +1,100 @@
+//! The module's work from start to shutdown: wires configuration, engine, publisher, commands and status.
+
+use std::sync::Arc;
+
+use measurement::Epoch;
+use module_runtime::{Runtime, StatusPublisher};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands;
+use crate::configuration::{Configuration, Publish};
+use crate::device_states::DeviceStates;
+use crate::engine::Engine;
+use crate::event_buffer::EventBuffer;
+use crate::link::Outlets;
+use crate::metrics::Metrics;
+use crate::publisher::Publisher;
+use crate::stream::Source;
+
+/// Runs until the shutdown; then polling stops and what waits is published, for at most half of the grace period.
+///
+/// # Errors
+/// None at present: what fails is retried and reported.
+pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
+    let Runtime {
+        args,
+        appliance,
+        module,
+        sidecar,
+        health,
+        shutdown,
+        commands,
+        status,
+        configuration,
+        mut watch,
+        ..
+    } = runtime;
+    let metrics = Metrics::register();
+    let (settings, receiver) = watch::channel(configuration.configuration.publish.clone());
+    let buffer = EventBuffer::new(0, 0, metrics.clone());
+    set_limits(&buffer, &configuration.configuration.publish);
+    let publisher = Publisher {
+        sidecar,
+        pubsub: args.pubsub.clone(),
+        settings: receiver,
+        buffer: buffer.clone(),
+        metrics: metrics.clone(),
+        health: health.component("publish"),
+    };
+    let finish = CancellationToken::new();
+    let flush = args.grace_period.get() / 2;
+    let publishing = tokio::spawn(publisher.run(finish.clone(), flush));
+
+    let states = DeviceStates::default();
+    let outlets = Outlets {
+        buffer: buffer.clone(),
+        states: states.clone(),
+        metrics,
+    };
+    let source = Source {
+        appliance,
+        module,
+        epoch: Epoch::new(),
+    };
+    let mut engine = Engine::new(source, outlets);
+    commands::add(&commands, &engine.in_force());
+    engine.apply(configuration.configuration).await;
+
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            () = states.changed() => report(&status, &states),
+            next = watch.next() => match next {
+                Ok(loaded) => {
+                    tracing::info!(name = loaded.name, version = loaded.version, hash = loaded.hash, "new configuration");
+                    let publish = loaded.configuration.publish.clone();
+                    set_limits(&buffer, &publish);
+                    settings.send_replace(publish);
+                    engine.apply(Arc::clone(&loaded.configuration)).await;
+                    status.in_force(&loaded);
+                }
+                Err(error) => status.rejected(&error),
+            }
+        }
+    }
+    engine.stop().await;
+    finish.cancel();
+    publishing.await?;
+    Ok(())
+}
+
+fn set_limits(buffer: &EventBuffer, publish: &Publish) {
+    let limit = usize::try_from(publish.buffer.get()).unwrap_or(usize::MAX);
+    buffer.set_limits(limit, publish.batch);
+}
+
+fn report(status: &StatusPublisher, states: &DeviceStates) {
+    status.details(states.details());
+}
