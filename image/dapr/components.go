@@ -13,7 +13,7 @@ import (
 	"github.com/dapr/components-contrib/nameresolution/mdns"
 	namesqlite "github.com/dapr/components-contrib/nameresolution/sqlite"
 	pubsubmemory "github.com/dapr/components-contrib/pubsub/in-memory"
-	"github.com/dapr/components-contrib/pubsub/jetstream"
+	upstream "github.com/dapr/components-contrib/pubsub/jetstream"
 	mqtt "github.com/dapr/components-contrib/pubsub/mqtt3"
 	pubsubredis "github.com/dapr/components-contrib/pubsub/redis"
 	secretskubernetes "github.com/dapr/components-contrib/secretstores/kubernetes"
@@ -35,6 +35,8 @@ import (
 	"github.com/dapr/dapr/pkg/components/state"
 	daprmiddleware "github.com/dapr/dapr/pkg/middleware"
 	"github.com/dapr/dapr/pkg/runtime/registry"
+
+	"fieldgate.io/image/dapr/jetstream"
 )
 
 func registerMiddleware(name string, create func(logger.Logger) middleware.Middleware) {
@@ -63,7 +65,8 @@ func componentRegistry(contrib, runtime logger.Logger) *registry.Options {
 	}
 	middlewarehttp.DefaultRegistry.Logger = runtime
 
-	pubsub.DefaultRegistry.RegisterComponent(jetstream.NewJetStream, "jetstream")
+	pubsub.DefaultRegistry.RegisterComponent(upstream.NewJetStream, "jetstream")
+	pubsub.DefaultRegistry.RegisterComponent(jetstream.New, "jetstream/v2")
 	pubsub.DefaultRegistry.RegisterComponent(mqtt.NewMQTTPubSub, "mqtt3", "mqtt")
 	pubsub.DefaultRegistry.RegisterComponent(pubsubredis.NewRedisStreams, "redis")
 	pubsub.DefaultRegistry.RegisterComponent(pubsubmemory.New, "in-memory")

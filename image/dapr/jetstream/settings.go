@@ -1,0 +1,69 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	contribmetadata "github.com/dapr/kit/metadata"
+)
+
+// settings are the component's metadata. The names they share with version v1 mean the same there.
+type settings struct {
+	// NatsURL is one or more comma-separated nats:// or tls:// addresses; they may carry user and password.
+	NatsURL string `mapstructure:"natsURL"`
+	Token   string `mapstructure:"token"`
+
+	TLSClientCert string `mapstructure:"tls_client_cert"`
+	TLSClientKey  string `mapstructure:"tls_client_key"`
+	// TLSCA is a file with the certificates to trust instead of the system's.
+	TLSCA string `mapstructure:"tls_ca"`
+
+	// StreamName is looked up by the topic when it is empty.
+	StreamName string `mapstructure:"streamName"`
+	// DurableName names the consumer. A component that subscribes needs one, and subscribes to one topic only.
+	DurableName string `mapstructure:"durableName"`
+	// AckWait is how long the broker waits for a sidecar that has vanished before it delivers again (1 s to 10 min, default 5 s).
+	AckWait time.Duration `mapstructure:"ackWait"`
+	// RedeliverDelay is the pause before a message that the application refused comes again (0 to 10 min, default 1 s).
+	RedeliverDelay time.Duration `mapstructure:"redeliverDelay"`
+	// MaxAckPending bounds the messages that are on their way to the application (1 to 65536, default 1000).
+	MaxAckPending int `mapstructure:"maxAckPending"`
+}
+
+func parseSettings(properties map[string]string) (settings, error) {
+	s := settings{AckWait: 5 * time.Second, RedeliverDelay: time.Second, MaxAckPending: 1000}
+	if err := contribmetadata.DecodeMetadata(properties, &s); err != nil {
+		return s, err
+	}
+	return s, errors.Join(
+		within("natsURL is missing", s.NatsURL != ""),
+		within("tls_client_cert and tls_client_key go together", (s.TLSClientCert == "") == (s.TLSClientKey == "")),
+		within(fmt.Sprintf("ackWait is %s, it must be 1s to 10m", s.AckWait), s.AckWait >= time.Second && s.AckWait <= 10*time.Minute),
+		within(fmt.Sprintf("redeliverDelay is %s, it must be 0s to 10m", s.RedeliverDelay), s.RedeliverDelay >= 0 && s.RedeliverDelay <= 10*time.Minute),
+		within(fmt.Sprintf("maxAckPending is %d, it must be 1 to 65536", s.MaxAckPending), s.MaxAckPending >= 1 && s.MaxAckPending <= 65536),
+	)
+}
+
+func within(problem string, ok bool) error {
+	if ok {
+		return nil
+	}
+	return errors.New(problem)
+}
+
+func (s settings) connectOptions() []nats.Option {
+	var options []nats.Option
+	if s.Token != "" {
+		options = append(options, nats.Token(s.Token))
+	}
+	if s.TLSClientCert != "" {
+		options = append(options, nats.ClientCert(s.TLSClientCert, s.TLSClientKey))
+	}
+	if s.TLSCA != "" {
+		options = append(options, nats.RootCAs(s.TLSCA))
+	}
+	return options
+}
