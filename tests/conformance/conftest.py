@@ -1,16 +1,11 @@
 """One broker, one sidecar, one reader and all Modbus peers, started once for all tests."""
 
-import pathlib
-import sys
-
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from fieldgate_testing.broker import Broker  # noqa: E402
-from fieldgate_testing.module import Module  # noqa: E402
-from fieldgate_testing.sidecar import Sidecar  # noqa: E402
-from modbus_peers.plant import Plant, document  # noqa: E402
+from fieldgate_testing.broker import Broker
+from fieldgate_testing.module import Module
+from fieldgate_testing.sidecar import Sidecar
+from modbus_peers.plant import Plant, document
 
 
 @pytest.fixture(scope="session")

@@ -25,23 +25,31 @@ def call(method, url, body=None, timeout=20):
         return status, text
 
 
-class Sidecar:
-    """Starts at once; it waits for its application by itself."""
+def component(name, kind, metadata, version="v1"):
+    return {
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": name},
+        "spec": {"type": kind, "version": version, "metadata": [{"name": key, "value": value} for key, value in metadata.items()]},
+    }
 
-    def __init__(self, folder, app, broker):
+
+def jetstream(name, broker, **metadata):
+    """A pub/sub component; one that subscribes needs a `durableName` and serves one topic."""
+    return component(name, "pubsub.jetstream", {"natsURL": broker.url, "streamName": STREAM, **metadata}, "v2")
+
+
+class Sidecar:
+    """Starts at once; it waits for its application by itself. `names` is the folder in which sidecars that invoke each other find each other."""
+
+    def __init__(self, folder, app, broker, components=(), names=None):
         self.app = app
         self.app_port, self.http_port, self.grpc_port, internal = free_ports(4)
         resources = folder / "resources"
         resources.mkdir(parents=True)
-        metadata = {"natsURL": broker.url, "name": f"{app} pubsub", "streamName": STREAM}
-        component = {
-            "apiVersion": "dapr.io/v1alpha1",
-            "kind": "Component",
-            "metadata": {"name": "pubsub"},
-            "spec": {"type": "pubsub.jetstream", "version": "v1", "metadata": [{"name": key, "value": value} for key, value in metadata.items()]},
-        }
-        # JSON is YAML.
-        (resources / "pubsub.yaml").write_text(json.dumps(component))
+        for one in [jetstream("pubsub", broker), *components]:
+            # JSON is YAML.
+            (resources / f"{one['metadata']['name']}.yaml").write_text(json.dumps(one))
         configuration = {
             "apiVersion": "dapr.io/v1alpha1",
             "kind": "Configuration",
@@ -52,7 +60,7 @@ class Sidecar:
                 "nameResolution": {
                     "component": "sqlite",
                     "version": "v1",
-                    "configuration": {"connectionString": str(folder / "names.db"), "cleanupInterval": "0"},
+                    "configuration": {"connectionString": str((names or folder) / "names.db"), "cleanupInterval": "0"},
                 },
                 "tracing": {"samplingRate": "0"},
                 "metrics": {"enabled": False},

@@ -1,4 +1,9 @@
 //! What is rendered is what a receiver reads: no value rounded, no tag lost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use measurement::{
     BadReason, Envelope, EnvelopeError, Epoch, EventTemplate, MEASUREMENTS_TYPE, Measurements,

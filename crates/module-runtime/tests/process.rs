@@ -1,6 +1,9 @@
 //! A module as a process: its exit codes, its endpoints, its end. This program is the module when it is started with
 //! arguments, and runs the tests when it is not (or gets the arguments of a test runner).
 
+// A test ends with a panic; clippy knows that only inside of #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -39,6 +42,8 @@ impl ModuleConfiguration for Configuration {
     }
 }
 
+type Test = fn(&Path);
+
 const MODULE: &str = "MODULE_RUNTIME_TEST_MODULE";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,7 +51,7 @@ fn main() -> ExitCode {
     if std::env::var_os(MODULE).is_some() {
         return module_runtime::run(module!(), work);
     }
-    let tests: [(&str, fn(&Path)); 7] = [
+    let tests: [(&str, Test); 7] = [
         ("an invalid first configuration ends with 78", invalid_first),
         ("check prints every problem", check),
         ("the schema is printed", schema),

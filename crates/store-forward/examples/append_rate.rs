@@ -19,7 +19,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
-    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let parent = std::env::args_os()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = parent.join(format!("append-rate-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let result = measure(&folder).await;
@@ -37,7 +39,11 @@ async fn measure(folder: &Path) -> Result<(), Failure> {
 }
 
 fn open(folder: &Path, name: &str) -> Result<Queue, Failure> {
-    Ok(Queue::open(QueueOptions::new(folder.join(name), 1 << 30, WhenFull::Reject))?)
+    Ok(Queue::open(QueueOptions::new(
+        folder.join(name),
+        1 << 30,
+        WhenFull::Reject,
+    ))?)
 }
 
 fn batch_of(size: usize, payload: &Bytes) -> Vec<NewItem> {
@@ -99,7 +105,11 @@ async fn read_and_remove(folder: &Path, with_appends: bool) -> Result<(), Failur
         after = last.sequence;
         count += items.len();
         let queue = queue.clone();
-        removals.spawn(async move { queue.remove(items.iter().map(|item| item.sequence).collect()).await });
+        removals.spawn(async move {
+            queue
+                .remove(items.iter().map(|item| item.sequence).collect())
+                .await
+        });
         // As many as a send window would leave open.
         if removals.len() > 4
             && let Some(removed) = removals.join_next().await

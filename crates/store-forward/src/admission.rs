@@ -42,7 +42,11 @@ pub(crate) enum Outcome {
 
 impl Store {
     /// Carries out all steps in one transaction and returns when it is on disk. After an error nothing was done.
-    pub(crate) fn apply(&mut self, steps: &[Step<'_>], now: i64) -> Result<(Vec<Outcome>, Changes), Fault> {
+    pub(crate) fn apply(
+        &mut self,
+        steps: &[Step<'_>],
+        now: i64,
+    ) -> Result<(Vec<Outcome>, Changes), Fault> {
         if self.frames.load(Relaxed) >= self.space.stop_frames() {
             self.checkpoint()?;
         }
@@ -56,13 +60,23 @@ impl Store {
                 }
                 // The log cannot grow. Once it is copied into the database it starts over in the space that it has, which
                 // lets removals make room on a full disk.
-                Err(Fault::Full | Fault::Storage { retryable: true, .. }) if self.frames.load(Relaxed) > 0 => self.checkpoint()?,
+                Err(
+                    Fault::Full
+                    | Fault::Storage {
+                        retryable: true, ..
+                    },
+                ) if self.frames.load(Relaxed) > 0 => self.checkpoint()?,
                 result => return result,
             }
         }
     }
 
-    fn steps(&mut self, steps: &[Step<'_>], now: i64, reserve: u64) -> Result<(Vec<Outcome>, Changes), Fault> {
+    fn steps(
+        &mut self,
+        steps: &[Step<'_>],
+        now: i64,
+        reserve: u64,
+    ) -> Result<(Vec<Outcome>, Changes), Fault> {
         let mut changes = Changes::default();
         // Removals first: they may make the room that the appends need.
         for step in steps {
@@ -72,7 +86,18 @@ impl Store {
                 }
             }
         }
-        let items = || steps.iter().filter_map(|step| if let Step::Append(items) = step { Some(*items) } else { None }).flatten();
+        let items = || {
+            steps
+                .iter()
+                .filter_map(|step| {
+                    if let Step::Append(items) = step {
+                        Some(*items)
+                    } else {
+                        None
+                    }
+                })
+                .flatten()
+        };
         if self.when_full == WhenFull::DropOldest && items().next().is_some() {
             let need = Estimate::default().with(items().map(NewItem::size)).pages();
             changes.dropped_oldest = self.make_room(need + reserve)?;
@@ -83,7 +108,9 @@ impl Store {
         for step in steps {
             outcomes.push(match step {
                 Step::Remove(_) => Outcome::Removed,
-                Step::Append(items) => self.append(items, now, room, &mut estimate, &mut changes)?,
+                Step::Append(items) => {
+                    self.append(items, now, room, &mut estimate, &mut changes)?
+                }
             });
         }
         Ok((outcomes, changes))
@@ -133,16 +160,20 @@ impl Store {
             if free >= pages || self.tally.depth == 0 {
                 return Ok(dropped);
             }
-            let Some(until) = self.oldest_filling((pages - free) * PAGE)? else { return Ok(dropped) };
+            let Some(until) = self.oldest_filling((pages - free) * PAGE)? else {
+                return Ok(dropped);
+            };
             dropped += self.delete(0..=until)?;
         }
     }
 
     /// The last of the oldest items that have so many bytes together.
     fn oldest_filling(&self, bytes: u64) -> Result<Option<u64>, Fault> {
-        let mut statement = self.statement(
-            concat!("SELECT sequence, ", size!(), " FROM item ORDER BY sequence"),
-        )?;
+        let mut statement = self.statement(concat!(
+            "SELECT sequence, ",
+            size!(),
+            " FROM item ORDER BY sequence"
+        ))?;
         let mut rows = statement.query([])?;
         let (mut found, mut sum) = (None, 0);
         while sum < bytes

@@ -15,8 +15,15 @@ pub(crate) type ReadReply = oneshot::Sender<Result<Vec<StoredItem>, QueueError>>
 #[derive(Debug)]
 pub(crate) enum Command {
     Write(Write),
-    Read { after: Sequence, max_items: usize, max_bytes: usize, reply: ReadReply },
-    Close { reply: RemoveReply },
+    Read {
+        after: Sequence,
+        max_items: usize,
+        max_bytes: usize,
+        reply: ReadReply,
+    },
+    Close {
+        reply: RemoveReply,
+    },
     #[cfg(test)]
     Tamper(Tamper),
 }
@@ -33,8 +40,14 @@ pub(crate) struct Write {
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    Append { items: Vec<NewItem>, reply: AppendReply },
-    Remove { ranges: Vec<RangeInclusive<u64>>, reply: RemoveReply },
+    Append {
+        items: Vec<NewItem>,
+        reply: AppendReply,
+    },
+    Remove {
+        ranges: Vec<RangeInclusive<u64>>,
+        reply: RemoveReply,
+    },
 }
 
 /// A test's way to the store behind the handle.

@@ -8,7 +8,9 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::fault::Fault;
-use crate::folder::{damaged_files, damaged_name, log_of, remove_database, rename_database, sync_folder_of};
+use crate::folder::{
+    damaged_files, damaged_name, log_of, remove_database, rename_database, sync_folder_of,
+};
 use crate::header;
 use crate::open::{Losses, beyond, connect, existing, fresh_of};
 use crate::options::QueueOptions;
@@ -17,7 +19,11 @@ use crate::stats::now_micros;
 use crate::store::{Store, Tally};
 
 /// Replaces a damaged database that nobody has open.
-pub(crate) fn replace(options: &QueueOptions, reason: &str, known_last: Option<u64>) -> Result<(Store, Losses), Fault> {
+pub(crate) fn replace(
+    options: &QueueOptions,
+    reason: &str,
+    known_last: Option<u64>,
+) -> Result<(Store, Losses), Fault> {
     let path = &options.path;
     tracing::error!(queue = %path.display(), reason, "the queue's file is damaged; it is set aside and what is readable is kept");
     // Only the newest is kept: damage that repeats must not fill the disk.
@@ -33,7 +39,10 @@ pub(crate) fn replace(options: &QueueOptions, reason: &str, known_last: Option<u
 }
 
 /// Goes on with a replacement that was interrupted.
-pub(crate) fn resume(options: &QueueOptions, known_last: Option<u64>) -> Result<(Store, Losses), Fault> {
+pub(crate) fn resume(
+    options: &QueueOptions,
+    known_last: Option<u64>,
+) -> Result<(Store, Losses), Fault> {
     let path = &options.path;
     let Some((_, aside)) = damaged_files(path).pop() else {
         // Somebody took the damaged file away. Its numbers are not known, the time of now is beyond them.
@@ -47,10 +56,20 @@ pub(crate) fn resume(options: &QueueOptions, known_last: Option<u64>) -> Result<
         std::fs::rename(log_of(path), log_of(&aside))?;
         sync_folder_of(path)?;
     }
-    refill(options, &aside, "it was damaged, and its replacement was interrupted", known_last)
+    refill(
+        options,
+        &aside,
+        "it was damaged, and its replacement was interrupted",
+        known_last,
+    )
 }
 
-fn refill(options: &QueueOptions, aside: &Path, reason: &str, known_last: Option<u64>) -> Result<(Store, Losses), Fault> {
+fn refill(
+    options: &QueueOptions,
+    aside: &Path,
+    reason: &str,
+    known_last: Option<u64>,
+) -> Result<(Store, Losses), Fault> {
     let path = &options.path;
     let known_last = known_last.unwrap_or_else(|| beyond(aside));
     let fresh = fresh_of(path);
@@ -60,9 +79,19 @@ fn refill(options: &QueueOptions, aside: &Path, reason: &str, known_last: Option
     target.close()?;
     std::fs::rename(&fresh, path)?;
     sync_folder_of(path)?;
-    let reason = format!("{reason}; {} items were readable, about {} were not; it is now {}", salvaged.restored, salvaged.lost, aside.display());
+    let reason = format!(
+        "{reason}; {} items were readable, about {} were not; it is now {}",
+        salvaged.restored,
+        salvaged.lost,
+        aside.display()
+    );
     tracing::error!(queue = %path.display(), reason, "the queue's file was replaced");
-    let mut losses = Losses { rows: salvaged.lost, files: 1, dropped_oldest: 0, reason: Some(reason) };
+    let mut losses = Losses {
+        rows: salvaged.lost,
+        files: 1,
+        dropped_oldest: 0,
+        reason: Some(reason),
+    };
     let (store, _) = existing(options, &mut losses)?;
     Ok((store, losses))
 }
@@ -99,26 +128,36 @@ fn create(options: &QueueOptions, fresh: &Path) -> Result<Store, Fault> {
         std::fs::remove_file(log)?;
     }
     File::create(fresh)?;
-    connect(fresh, options)?.close()?;
-    let mut store = connect(fresh, options)?;
-    store.tally = Tally { last_present: true, mark: Some(0), ..Tally::default() };
+    connect(fresh, options)?.0.close()?;
+    let (mut store, _) = connect(fresh, options)?;
+    store.tally = Tally {
+        last_present: true,
+        mark: Some(0),
+        ..Tally::default()
+    };
     Ok(store)
 }
 
-/// Copies rows of a damaged file. If SQLite finds no table in it, its first page is restored and it is tried again.
+/// Copies rows of a damaged file. Its first page is restored before, whether that is what is damaged or not: a wrong
+/// number of pages there, for one, hides rows without an error.
 fn salvage(aside: &Path, fresh: &Path, target: &mut Store) -> Result<Salvaged, Fault> {
-    let mut salvaged = Salvaged::default();
-    for restored in [false, true] {
-        if restored && let Err(error) = header::restore(aside, fresh) {
-            tracing::warn!(file = %aside.display(), %error, "the first page of the damaged file cannot be restored");
-        }
-        match Salvage::new(aside, target).and_then(Salvage::run) {
-            Ok(found) if found.seen_any => return Ok(found),
-            Ok(found) => salvaged = found,
-            Err(Fault::Damaged(reason)) => tracing::warn!(file = %aside.display(), reason, "no table was found in the damaged file"),
-            Err(fault) => return Err(fault),
-        }
+    if let Err(error) = header::restore(aside, fresh) {
+        tracing::warn!(file = %aside.display(), %error, "the first page of the damaged file cannot be restored");
     }
-    salvaged.lost = salvaged.lost.max(1);
-    Ok(salvaged)
+    match Salvage::new(aside, target).and_then(Salvage::run) {
+        Ok(salvaged) if salvaged.seen_any => Ok(salvaged),
+        // The table has never been empty.
+        Ok(salvaged) => Ok(Salvaged {
+            lost: salvaged.lost.max(1),
+            ..salvaged
+        }),
+        Err(Fault::Damaged(reason)) => {
+            tracing::warn!(file = %aside.display(), reason, "there is no table in the damaged file");
+            Ok(Salvaged {
+                lost: 1,
+                ..Salvaged::default()
+            })
+        }
+        Err(fault) => Err(fault),
+    }
 }

@@ -52,7 +52,9 @@ pub enum AppendError {
     #[error("the queue is full; try again when items have left it, or raise its max_bytes")]
     Full,
     /// One item is larger than this queue can hold at all. Nothing was stored. Trying again does not help.
-    #[error("item {id} has {bytes} bytes, the queue takes up to {limit}; raise the queue's max_bytes or send less")]
+    #[error(
+        "item {id} has {bytes} bytes, the queue takes up to {limit}; raise the queue's max_bytes or send less"
+    )]
     TooLarge {
         /// Id of the item.
         id: String,

@@ -24,7 +24,10 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn storage(reason: impl Into<String>) -> Self {
-        Self::Storage { reason: reason.into(), retryable: true }
+        Self::Storage {
+            reason: reason.into(),
+            retryable: true,
+        }
     }
 
     fn into_parts(self) -> (String, bool) {
@@ -33,7 +36,10 @@ impl Fault {
             Self::Full => ("the disk is full".to_owned(), true),
             Self::AtBound => ("the file is at its bound".to_owned(), true),
             Self::Busy => ("the file is in use by another process".to_owned(), true),
-            Self::Newer(version) => (format!("the file has schema version {version}, which this release does not know"), false),
+            Self::Newer(version) => (
+                format!("the file has schema version {version}, which this release does not know"),
+                false,
+            ),
             Self::Storage { reason, retryable } => (reason, retryable),
         }
     }
@@ -81,7 +87,10 @@ impl From<rusqlite::Error> for Fault {
             | ErrorCode::TypeMismatch => Self::Damaged(reason),
             // A block that the disk cannot read (any more) would otherwise stop the queue for good.
             ErrorCode::SystemIoFailure
-                if matches!(error.sqlite_extended_error_code(), Some(SQLITE_IOERR_READ | SQLITE_IOERR_DATA)) =>
+                if matches!(
+                    error.sqlite_extended_error_code(),
+                    Some(SQLITE_IOERR_READ | SQLITE_IOERR_DATA)
+                ) =>
             {
                 Self::Damaged(reason)
             }
@@ -91,8 +100,14 @@ impl From<rusqlite::Error> for Fault {
             | ErrorCode::CannotOpen
             | ErrorCode::ReadOnly
             | ErrorCode::PermissionDenied
-            | ErrorCode::OutOfMemory => Self::Storage { reason, retryable: true },
-            _ => Self::Storage { reason, retryable: false },
+            | ErrorCode::OutOfMemory => Self::Storage {
+                reason,
+                retryable: true,
+            },
+            _ => Self::Storage {
+                reason,
+                retryable: false,
+            },
         }
     }
 }

@@ -40,13 +40,24 @@ fn not_found_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
 
 /// What was set aside, oldest first, with its time: `PATH.damaged-UNIXTIME`.
 pub(crate) fn damaged_files(path: &Path) -> Vec<(u64, PathBuf)> {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let Ok(entries) = std::fs::read_dir(folder_of(path)) else { return Vec::new() };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Vec::new();
+    };
+    let Ok(entries) = std::fs::read_dir(folder_of(path)) else {
+        return Vec::new();
+    };
     let time = |file: &Path| {
-        let found = file.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix(".damaged-")?;
+        let found = file
+            .file_name()?
+            .to_str()?
+            .strip_prefix(name)?
+            .strip_prefix(".damaged-")?;
         found.parse::<u64>().ok()
     };
-    let mut found: Vec<_> = entries.flatten().filter_map(|entry| Some((time(&entry.path())?, entry.path()))).collect();
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((time(&entry.path())?, entry.path())))
+        .collect();
     found.sort();
     found
 }
@@ -54,10 +65,14 @@ pub(crate) fn damaged_files(path: &Path) -> Vec<(u64, PathBuf)> {
 /// The name that a damaged database gets: later than all others, even if the clock went back.
 pub(crate) fn damaged_name(path: &Path, now_micros: i64) -> PathBuf {
     let now = u64::try_from(now_micros / 1_000_000).unwrap_or_default();
-    let newest = damaged_files(path).pop().map_or(0, |(time, _)| time.saturating_add(1));
+    let newest = damaged_files(path)
+        .pop()
+        .map_or(0, |(time, _)| time.saturating_add(1));
     beside(path, &format!(".damaged-{}", now.max(newest)))
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

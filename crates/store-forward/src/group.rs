@@ -18,7 +18,11 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn new(options: &QueueOptions, space: Space) -> Self {
-        Self { items: options.commit_items, bytes: options.commit_bytes, pages: space.transaction_pages() }
+        Self {
+            items: options.commit_items,
+            bytes: options.commit_bytes,
+            pages: space.transaction_pages(),
+        }
     }
 }
 
@@ -35,7 +39,14 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new(bounds: Bounds, first: Write) -> Self {
-        let mut group = Self { bounds, writes: Vec::new(), items: 0, bytes: 0, estimate: Estimate::default(), ranges: 0 };
+        let mut group = Self {
+            bounds,
+            writes: Vec::new(),
+            items: 0,
+            bytes: 0,
+            estimate: Estimate::default(),
+            ranges: 0,
+        };
         // The handle cuts writes so that one alone always fits.
         group.count(&first.work);
         group.writes.push(first);
@@ -62,9 +73,13 @@ impl Group {
                 self.estimate = self.estimate.with(items.iter().map(NewItem::size));
             }
             Work::Remove { ranges, .. } => {
-                let items = ranges.iter().map(|range| (range.end() - range.start()).saturating_add(1));
+                let items = ranges
+                    .iter()
+                    .map(|range| (range.end() - range.start()).saturating_add(1));
                 let items = items.fold(0, u64::saturating_add);
-                self.items = self.items.saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
+                self.items = self
+                    .items
+                    .saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
                 self.ranges += ranges.len();
             }
         }
@@ -78,6 +93,7 @@ impl Group {
     /// Whether waiting for more is pointless: the sync is worth it already, and as many callers wait as did for the
     /// commit before. Callers that append again as soon as they are answered have all arrived then.
     pub(crate) fn is_complete(&self, callers_before: usize) -> bool {
-        self.items >= self.bounds.items.div_ceil(WORTH_A_SYNC) && self.writes.len() >= callers_before
+        self.items >= self.bounds.items.div_ceil(WORTH_A_SYNC)
+            && self.writes.len() >= callers_before
     }
 }

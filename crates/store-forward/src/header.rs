@@ -25,11 +25,15 @@ const FIXED: [(usize, &[u8]); 5] = [
 /// empty; one that cannot be read is left to SQLite to report.
 pub(crate) fn check(path: &Path) -> Option<String> {
     let mut header = Vec::with_capacity(100);
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).ok()?;
+    File::open(path)
+        .and_then(|file| file.take(100).read_to_end(&mut header))
+        .ok()?;
     if header.is_empty() {
         return None;
     }
-    let (at, _) = FIXED.iter().find(|(at, bytes)| header.get(*at..*at + bytes.len()) != Some(*bytes))?;
+    let (at, _) = FIXED
+        .iter()
+        .find(|(at, bytes)| header.get(*at..*at + bytes.len()) != Some(*bytes))?;
     Some(format!("its header is wrong at byte {at}"))
 }
 

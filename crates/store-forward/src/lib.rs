@@ -22,8 +22,9 @@
 //!   removed or dropped by a bound, across crashes and power cuts.
 //! * Every row carries a CRC-32 of its number and all its parts. What does not match it is never delivered.
 //! * Sequence numbers are never used twice.
-//! * Whatever is lost is counted in [`QueueStats`]. One loss cannot be told from a power cut: the very last commit before
-//!   a crash, if its frames in the log were damaged afterwards.
+//! * Whatever is lost is counted in [`QueueStats`], with two exceptions. The very last commit before a crash, if its frames
+//!   in the log were damaged afterwards, cannot be told from one that a power cut interrupted. And of a file with more than
+//!   256 MiB in use only the rows are checked at opening, not the structure, so damage that hides a row may go unseen.
 //! * A file that is damaged does not stop the queue: it is set aside, what is readable is kept.
 //! * A full disk fails appends, which are to be tried again; the queue goes on by itself when there is room.
 //!
@@ -65,6 +66,8 @@ mod schema;
 mod space;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::{AppendError, OpenError, QueueError};

@@ -19,7 +19,11 @@ pub(crate) struct Lock {
 
 impl Lock {
     pub(crate) fn take(queue: &Path) -> Result<Self, Fault> {
-        let file = File::options().create(true).truncate(false).write(true).open(beside(queue, ".lock"))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(beside(queue, ".lock"))?;
         let until = Instant::now() + PATIENCE;
         loop {
             match file.try_lock() {
@@ -32,7 +36,10 @@ impl Lock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "Queue::open is documented to block, and a file lock has no timeout")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Queue::open is documented to block, and a file lock has no timeout"
+)]
 fn pause() {
     std::thread::sleep(PAUSE);
 }

@@ -44,12 +44,20 @@ fn scan(mut file: impl Read, length: u64) -> std::io::Result<Inspection> {
     let mut header = [0; HEADER];
     file.read_exact(&mut header)?;
     let magic = word(&header, 0);
-    let mut sum = Checksum { big_endian: magic & 1 == 1, first: 0, second: 0 };
+    let mut sum = Checksum {
+        big_endian: magic & 1 == 1,
+        first: 0,
+        second: 0,
+    };
     sum.update(&header[..24]);
-    let header_holds = magic & !1 == MAGIC && word(&header, 4) == FORMAT && u64::from(word(&header, 8)) == PAGE;
+    let header_holds =
+        magic & !1 == MAGIC && word(&header, 4) == FORMAT && u64::from(word(&header, 8)) == PAGE;
     if !header_holds || !sum.holds(&header[24..]) {
         // The header is synced before any frame, so it is never half written.
-        return Ok(Inspection { damaged: true, rows_lost: length / LEAST_ROW });
+        return Ok(Inspection {
+            damaged: true,
+            rows_lost: length / LEAST_ROW,
+        });
     }
     let salts = &header[16..24];
     let frames = (length - HEADER as u64) / FRAME;
@@ -82,7 +90,10 @@ fn scan(mut file: impl Read, length: u64) -> std::io::Result<Inspection> {
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|four| four.try_into().ok())
+        .map_or(0, u32::from_be_bytes)
 }
 
 /// The running checksum of a log.
@@ -96,7 +107,11 @@ impl Checksum {
     fn update(&mut self, bytes: &[u8]) {
         for pair in bytes.chunks_exact(8) {
             let (left, right) = (word(pair, 0), word(pair, 4));
-            let (left, right) = if self.big_endian { (left, right) } else { (left.swap_bytes(), right.swap_bytes()) };
+            let (left, right) = if self.big_endian {
+                (left, right)
+            } else {
+                (left.swap_bytes(), right.swap_bytes())
+            };
             self.first = self.first.wrapping_add(left).wrapping_add(self.second);
             self.second = self.second.wrapping_add(right).wrapping_add(self.first);
         }

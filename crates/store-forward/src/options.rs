@@ -58,15 +58,35 @@ impl QueueOptions {
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
-        let refuse = |option, reason: String| Err(OpenError::Option { path: self.path.clone(), option, reason });
+        let refuse = |option, reason: String| {
+            Err(OpenError::Option {
+                path: self.path.clone(),
+                option,
+                reason,
+            })
+        };
         if self.path.file_name().is_none() {
             return refuse("path", "must name a file".to_owned());
         }
         if self.max_bytes < Self::MIN_BYTES {
-            return refuse("max_bytes", format!("is {}, must be at least {}", self.max_bytes, Self::MIN_BYTES));
+            return refuse(
+                "max_bytes",
+                format!(
+                    "is {}, must be at least {}",
+                    self.max_bytes,
+                    Self::MIN_BYTES
+                ),
+            );
         }
         if self.commit_delay > Self::MAX_DELAY {
-            return refuse("commit_delay", format!("is {:?}, must be at most {:?}", self.commit_delay, Self::MAX_DELAY));
+            return refuse(
+                "commit_delay",
+                format!(
+                    "is {:?}, must be at most {:?}",
+                    self.commit_delay,
+                    Self::MAX_DELAY
+                ),
+            );
         }
         if self.commit_items == 0 {
             return refuse("commit_items", "is 0, must be at least 1".to_owned());

@@ -47,7 +47,12 @@ impl Queue {
         let (commands, receiver) = mpsc::channel(options.commit_items.clamp(64, 1024));
         let counters = Arc::new(Counters::default());
         let changed = writer::start(options, receiver, Arc::clone(&counters))?;
-        Ok(Self { commands, counters, changed, space })
+        Ok(Self {
+            commands,
+            counters,
+            changed,
+            space,
+        })
     }
 
     /// Stores items at the end of the queue, in their order, and returns their sequence numbers once they are safe on
@@ -63,14 +68,20 @@ impl Queue {
     pub async fn append(&self, items: Vec<NewItem>) -> Result<Vec<Sequence>, AppendError> {
         let limit = self.space.item_limit();
         if let Some(item) = items.iter().find(|item| item.size() > limit) {
-            return Err(AppendError::TooLarge { id: item.id.clone(), bytes: item.size(), limit });
+            return Err(AppendError::TooLarge {
+                id: item.id.clone(),
+                bytes: item.size(),
+                limit,
+            });
         }
         let mut sequences = Vec::new();
         let mut rest = items;
         while !rest.is_empty() {
             let tail = rest.split_off(self.transaction(&rest));
             let (reply, answer) = oneshot::channel();
-            self.write(Work::Append { items: rest, reply }).await.map_err(|Gone| AppendError::Closed)?;
+            self.write(Work::Append { items: rest, reply })
+                .await
+                .map_err(|Gone| AppendError::Closed)?;
             let mut stored = answer.await.map_err(|_| AppendError::Closed)??;
             if sequences.is_empty() {
                 sequences = stored;
@@ -91,10 +102,20 @@ impl Queue {
     /// # Errors
     ///
     /// [`QueueError`]. See [`Queue`] for cancel safety.
-    pub async fn read(&self, after: Sequence, max_items: usize, max_bytes: usize) -> Result<Vec<StoredItem>, QueueError> {
+    pub async fn read(
+        &self,
+        after: Sequence,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredItem>, QueueError> {
         let (reply, answer) = oneshot::channel();
         self.commands
-            .send(Command::Read { after, max_items, max_bytes, reply })
+            .send(Command::Read {
+                after,
+                max_items,
+                max_bytes,
+                reply,
+            })
             .await
             .map_err(|_| QueueError::Closed)?;
         answer.await.map_err(|_| QueueError::Closed)?
@@ -111,7 +132,9 @@ impl Queue {
         while !ranges.is_empty() {
             let tail = ranges.split_off(ranges.len().min(self.space.ranges_per_removal()));
             let (reply, answer) = oneshot::channel();
-            self.write(Work::Remove { ranges, reply }).await.map_err(|Gone| QueueError::Closed)?;
+            self.write(Work::Remove { ranges, reply })
+                .await
+                .map_err(|Gone| QueueError::Closed)?;
             answer.await.map_err(|_| QueueError::Closed)??;
             ranges = tail;
         }
@@ -136,12 +159,21 @@ impl Queue {
     /// [`QueueError`]: closed already, or the storage failed; the file is closed in any case.
     pub async fn close(self) -> Result<(), QueueError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Close { reply }).await.map_err(|_| QueueError::Closed)?;
+        self.commands
+            .send(Command::Close { reply })
+            .await
+            .map_err(|_| QueueError::Closed)?;
         answer.await.map_err(|_| QueueError::Closed)?
     }
 
     async fn write(&self, work: Work) -> Result<(), Gone> {
-        self.commands.send(Command::Write(Write { work, since: Instant::now() })).await.map_err(|_| Gone)
+        self.commands
+            .send(Command::Write(Write {
+                work,
+                since: Instant::now(),
+            }))
+            .await
+            .map_err(|_| Gone)
     }
 
     /// How many of the items fit into one transaction; at least one.
@@ -155,7 +187,10 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(crate) async fn tamper(&self, with: impl FnOnce(&mut crate::store::Store) + Send + 'static) {
+    pub(crate) async fn tamper(
+        &self,
+        with: impl FnOnce(&mut crate::store::Store) + Send + 'static,
+    ) {
         let (done, answer) = oneshot::channel();
         let tamper = crate::command::Tamper(Box::new(move |store| {
             with(store);
@@ -175,7 +210,9 @@ fn ranges(mut sequences: Vec<Sequence>) -> Vec<RangeInclusive<u64>> {
     let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
     for Sequence(sequence) in sequences {
         match ranges.last_mut() {
-            Some(last) if sequence <= last.end().saturating_add(1) => *last = *last.start()..=sequence,
+            Some(last) if sequence <= last.end().saturating_add(1) => {
+                *last = *last.start()..=sequence
+            }
             _ => ranges.push(sequence..=sequence),
         }
     }
@@ -190,6 +227,9 @@ mod tests {
     fn neighbours_are_removed_together() {
         let sequences = [7, 3, 4, 5, 5, 9, 10, 1].map(Sequence);
         assert_eq!(ranges(sequences.to_vec()), [1..=1, 3..=5, 7..=7, 9..=10]);
-        assert_eq!(ranges(vec![Sequence(u64::MAX), Sequence(u64::MAX)]), [u64::MAX..=u64::MAX]);
+        assert_eq!(
+            ranges(vec![Sequence(u64::MAX), Sequence(u64::MAX)]),
+            [u64::MAX..=u64::MAX]
+        );
     }
 }

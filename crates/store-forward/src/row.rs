@@ -11,8 +11,7 @@ use crate::item::{NewItem, Sequence, StoredItem};
 pub(crate) const MARK: i64 = -1;
 
 /// Rows after a number, with the columns that [`Row::decode`] reads in its order.
-pub(crate) const AFTER: &str =
-    "SELECT sequence, enqueued, checksum, key, id, properties, payload FROM item WHERE sequence > ?1 ORDER BY sequence";
+pub(crate) const AFTER: &str = "SELECT sequence, enqueued, checksum, key, id, properties, payload FROM item WHERE sequence > ?1 ORDER BY sequence";
 
 /// Size of an item in SQL. Does not read overflow pages.
 macro_rules! size {
@@ -33,25 +32,49 @@ pub(crate) struct Parts<'a> {
 
 impl Parts<'_> {
     /// Parts of a mark.
-    pub(crate) const NONE: Self = Self { key: "", id: "", properties: &[], payload: &[] };
+    pub(crate) const NONE: Self = Self {
+        key: "",
+        id: "",
+        properties: &[],
+        payload: &[],
+    };
 
     pub(crate) fn size(&self) -> usize {
         self.key.len() + self.id.len() + self.properties.len() + self.payload.len()
     }
 
     pub(crate) fn of(item: &StoredItem) -> Parts<'_> {
-        Parts { key: &item.key, id: &item.id, properties: &item.properties, payload: &item.payload }
+        Parts {
+            key: &item.key,
+            id: &item.id,
+            properties: &item.properties,
+            payload: &item.payload,
+        }
     }
 
     /// CRC-32 of everything in the row, with lengths, so that nothing can move from one part to its neighbour.
     pub(crate) fn checksum(&self, sequence: u64, enqueued: i64) -> u32 {
-        checksum(sequence, enqueued, [self.key.as_bytes(), self.id.as_bytes(), self.properties, self.payload])
+        checksum(
+            sequence,
+            enqueued,
+            [
+                self.key.as_bytes(),
+                self.id.as_bytes(),
+                self.properties,
+                self.payload,
+            ],
+        )
     }
 }
 
 impl<'a> From<&'a NewItem> for Parts<'a> {
     fn from(item: &'a NewItem) -> Self {
-        Self { key: &item.key, id: &item.id, properties: &item.properties, payload: &item.payload }
+        Self {
+            key: &item.key,
+            id: &item.id,
+            properties: &item.properties,
+            payload: &item.payload,
+        }
     }
 }
 
@@ -78,8 +101,14 @@ pub(crate) struct Row<'a> {
 
 #[derive(Debug)]
 pub(crate) enum Content<'a> {
-    Item { sequence: u64, enqueued: i64, parts: Parts<'a> },
-    Mark { sequence: u64 },
+    Item {
+        sequence: u64,
+        enqueued: i64,
+        parts: Parts<'a>,
+    },
+    Mark {
+        sequence: u64,
+    },
     /// The checksum does not hold, or a column has not its type.
     Damaged,
 }
@@ -88,8 +117,18 @@ impl<'a> Row<'a> {
     /// Takes a row of [`AFTER`] apart. Fails only if SQLite does.
     pub(crate) fn decode(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let number = row.get_ref(0)?.as_i64().unwrap_or(i64::MIN);
-        let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?, row.get_ref(5)?, row.get_ref(6)?];
-        Ok(Self { number, content: content(number, values).unwrap_or(Content::Damaged) })
+        let values = [
+            row.get_ref(1)?,
+            row.get_ref(2)?,
+            row.get_ref(3)?,
+            row.get_ref(4)?,
+            row.get_ref(5)?,
+            row.get_ref(6)?,
+        ];
+        Ok(Self {
+            number,
+            content: content(number, values).unwrap_or(Content::Damaged),
+        })
     }
 }
 
@@ -112,8 +151,20 @@ fn content(number: i64, values: [ValueRef<'_>; 6]) -> Option<Content<'_>> {
     if enqueued == MARK {
         return Some(Content::Mark { sequence });
     }
-    let (key, id) = (std::str::from_utf8(key).ok()?, std::str::from_utf8(id).ok()?);
-    Some(Content::Item { sequence, enqueued, parts: Parts { key, id, properties, payload } })
+    let (key, id) = (
+        std::str::from_utf8(key).ok()?,
+        std::str::from_utf8(id).ok()?,
+    );
+    Some(Content::Item {
+        sequence,
+        enqueued,
+        parts: Parts {
+            key,
+            id,
+            properties,
+            payload,
+        },
+    })
 }
 
 /// An item that was read whole, for a caller to keep.

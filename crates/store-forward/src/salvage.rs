@@ -54,7 +54,10 @@ enum Walk {
 
 impl<'a> Salvage<'a> {
     pub(crate) fn new(path: &Path, target: &'a mut Store) -> Result<Self, Fault> {
-        let source = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let source = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         source.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -1800;
              PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
@@ -86,7 +89,9 @@ impl<'a> Salvage<'a> {
         }
         if self.gap {
             let tail = self.end().saturating_sub(self.found.highest);
-            self.found.lost += tail.clamp(1, rows_at_most(self.target)).saturating_sub(self.counted);
+            self.found.lost += tail
+                .clamp(1, rows_at_most(self.target))
+                .saturating_sub(self.counted);
         }
         self.flush()?;
         Ok(self.found)
@@ -110,15 +115,21 @@ impl<'a> Salvage<'a> {
 
     /// Reads rows until the walk ends, or the batch is full (None).
     fn walk_batch(&mut self, last: &mut i64) -> Option<Walk> {
-        let Ok(mut statement) = self.source.prepare_cached(row::AFTER) else { return Some(Walk::BrokenAfter(*last)) };
-        let Ok(mut rows) = statement.query([*last]) else { return Some(Walk::BrokenAfter(*last)) };
+        let Ok(mut statement) = self.source.prepare_cached(row::AFTER) else {
+            return Some(Walk::BrokenAfter(*last));
+        };
+        let Ok(mut rows) = statement.query([*last]) else {
+            return Some(Walk::BrokenAfter(*last));
+        };
         loop {
             let row = match rows.next() {
                 Ok(Some(row)) => Row::decode(row),
                 Ok(None) => return Some(Walk::Done),
                 Err(error) => Err(error),
             };
-            let Ok(row) = row else { return Some(Walk::BrokenAfter(*last)) };
+            let Ok(row) = row else {
+                return Some(Walk::BrokenAfter(*last));
+            };
             self.found.seen_any = true;
             let sequence = match row.content {
                 // Its number may be wrong as well: it does not move the walk.
@@ -130,15 +141,22 @@ impl<'a> Salvage<'a> {
                 // A page that was walked before: the tree is not one.
                 _ if row.number <= *last => return Some(Walk::BrokenAfter(*last)),
                 Content::Mark { sequence } => sequence,
-                Content::Item { sequence, enqueued, parts } => {
+                Content::Item {
+                    sequence,
+                    enqueued,
+                    parts,
+                } => {
                     self.batch_bytes += parts.size();
-                    self.batch.push((enqueued, stored(sequence, enqueued, &parts)));
+                    self.batch
+                        .push((enqueued, stored(sequence, enqueued, &parts)));
                     sequence
                 }
             };
             *last = row.number;
             if std::mem::take(&mut self.gap) {
-                let missing = sequence.saturating_sub(self.found.highest + 1).min(rows_at_most(self.target));
+                let missing = sequence
+                    .saturating_sub(self.found.highest + 1)
+                    .min(rows_at_most(self.target));
                 self.found.lost += missing.saturating_sub(self.counted);
             }
             self.counted = 0;
@@ -170,8 +188,12 @@ impl<'a> Salvage<'a> {
 
     /// Whether the first row after a number, or that there is none, can be read.
     fn readable(&self, after: i64) -> bool {
-        let Ok(mut statement) = self.source.prepare_cached(row::AFTER) else { return false };
-        let Ok(mut rows) = statement.query([after]) else { return false };
+        let Ok(mut statement) = self.source.prepare_cached(row::AFTER) else {
+            return false;
+        };
+        let Ok(mut rows) = statement.query([after]) else {
+            return false;
+        };
         match rows.next() {
             Ok(Some(row)) => Row::decode(row).is_ok_and(|row| row.number > after),
             Ok(None) => true,
@@ -181,7 +203,11 @@ impl<'a> Salvage<'a> {
 
     /// The highest number in the table, if that can be told.
     fn end(&self) -> u64 {
-        let highest = self.source.query_row("SELECT sequence FROM item ORDER BY sequence DESC LIMIT 1", [], |row| row.get(0));
+        let highest = self.source.query_row(
+            "SELECT sequence FROM item ORDER BY sequence DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        );
         highest.unwrap_or_default()
     }
 
@@ -192,7 +218,9 @@ impl<'a> Salvage<'a> {
             return Ok(());
         }
         let stored = self.target.transact(|target| {
-            batch.iter().try_for_each(|(enqueued, item)| target.insert(item.sequence.0, *enqueued, Parts::of(item)))
+            batch.iter().try_for_each(|(enqueued, item)| {
+                target.insert(item.sequence.0, *enqueued, Parts::of(item))
+            })
         });
         match stored.and_then(|()| self.target.checkpoint_if_due()) {
             Ok(()) => {
@@ -200,7 +228,10 @@ impl<'a> Salvage<'a> {
                 Ok(())
             }
             Err(fault @ (Fault::Full | Fault::AtBound)) => {
-                tracing::error!(reason = fault.message(), "not all readable items could be kept; the rest is in the damaged file");
+                tracing::error!(
+                    reason = fault.message(),
+                    "not all readable items could be kept; the rest is in the damaged file"
+                );
                 self.found.stopped = true;
                 self.found.lost += batch.len() as u64;
                 Ok(())

@@ -40,13 +40,18 @@ pub(crate) enum Version {
 pub(crate) fn version(connection: &Connection) -> Result<Version, Fault> {
     let user: u32 = number(connection, "user_version")?;
     let application: u32 = number(connection, "application_id")?;
-    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: u32 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match user {
         0 if application == 0 && tables == 0 => Ok(Version::Empty),
-        1..=0xff if application == APPLICATION + user => {
-            Ok(if user <= VERSION { Version::Known(user) } else { Version::Newer(user) })
-        }
-        _ => Err(Fault::Damaged(format!("it is not a queue: user_version {user}, application_id {application:#x}"))),
+        1..=0xff if application == APPLICATION + user => Ok(if user <= VERSION {
+            Version::Known(user)
+        } else {
+            Version::Newer(user)
+        }),
+        _ => Err(Fault::Damaged(format!(
+            "it is not a queue: user_version {user}, application_id {application:#x}"
+        ))),
     }
 }
 
@@ -69,7 +74,9 @@ pub(crate) fn migrate(connection: &Connection, from: u32) -> Result<(), Fault> {
 /// Whether the tables are the ones of [`VERSION`], to the letter.
 pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
     let mut statement = connection.prepare("SELECT sql FROM sqlite_schema")?;
-    let found = statement.query_map([], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let found = statement
+        .query_map([], |row| row.get::<_, Option<String>>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
     if found == [Some(ITEM.to_owned())] {
         Ok(())
     } else {
@@ -83,8 +90,14 @@ pub(crate) fn insert_mark(connection: &Connection, sequence: u64) -> Result<(), 
 }
 
 /// Adds a row.
-pub(crate) fn insert(connection: &Connection, sequence: u64, enqueued: i64, parts: Parts<'_>) -> Result<(), Fault> {
-    let number = i64::try_from(sequence).map_err(|_| Fault::Damaged(format!("sequence {sequence} is out of range")))?;
+pub(crate) fn insert(
+    connection: &Connection,
+    sequence: u64,
+    enqueued: i64,
+    parts: Parts<'_>,
+) -> Result<(), Fault> {
+    let number = i64::try_from(sequence)
+        .map_err(|_| Fault::Damaged(format!("sequence {sequence} is out of range")))?;
     connection
         .prepare_cached("INSERT INTO item (sequence, enqueued, checksum, key, id, properties, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
         .execute((number, enqueued, parts.checksum(sequence, enqueued), parts.key, parts.id, parts.properties, parts.payload))?;
@@ -92,6 +105,9 @@ pub(crate) fn insert(connection: &Connection, sequence: u64, enqueued: i64, part
 }
 
 /// A pragma that is one number.
-pub(crate) fn number<T: rusqlite::types::FromSql>(connection: &Connection, pragma: &str) -> Result<T, Fault> {
+pub(crate) fn number<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    pragma: &str,
+) -> Result<T, Fault> {
     Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
 }

@@ -31,7 +31,10 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn new(max_bytes: u64) -> Self {
         let log = (max_bytes / 4).min(LOG_MAX);
-        Self { pages: (max_bytes - log) / PAGE, log }
+        Self {
+            pages: (max_bytes - log) / PAGE,
+            log,
+        }
     }
 
     /// Frames in the log at which it is copied into the database.
@@ -62,7 +65,9 @@ impl Space {
 
     /// The most ranges of sequence numbers that one removal may have.
     pub(crate) fn ranges_per_removal(self) -> usize {
-        usize::try_from(self.transaction_pages() / PAGES_PER_RANGE).unwrap_or(usize::MAX).clamp(1, 256)
+        usize::try_from(self.transaction_pages() / PAGES_PER_RANGE)
+            .unwrap_or(usize::MAX)
+            .clamp(1, 256)
     }
 }
 

@@ -89,7 +89,10 @@ impl Counters {
     }
 
     pub(crate) fn set_last_error(&self, message: String) {
-        let mut last = self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last_error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *last = Some(message);
     }
 
@@ -111,14 +114,20 @@ impl Counters {
             corrupt_rows: self.corrupt_rows.load(Relaxed),
             corrupt_files: self.corrupt_files.load(Relaxed),
             storage_errors: self.storage_errors.load(Relaxed),
-            last_error: self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
+            last_error: self
+                .last_error
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone(),
         }
     }
 }
 
 /// Microseconds since 1970 by the machine's clock.
 pub(crate) fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, FileControl, OpenFlags, OptionalExtension};
 
 use crate::fault::Fault;
-use crate::lock::beside;
+use crate::folder::log_of;
 use crate::options::WhenFull;
 use crate::row::{self, Parts, Row, size};
 use crate::schema;
 use crate::space::{PAGE, Space};
+
+/// Pages by which the file grows beyond what is needed at once.
+const GROWTH: u64 = 16;
 
 /// An open database and what is known of its content.
 #[derive(Debug)]
@@ -20,7 +23,10 @@ pub(crate) struct Store {
     pub(crate) space: Space,
     pub(crate) when_full: WhenFull,
     pub(crate) tally: Tally,
+    path: PathBuf,
     log: PathBuf,
+    /// Bytes of the database's file on disk.
+    allocated: u64,
     /// Frames in the log, told by SQLite at each commit.
     pub(crate) frames: Arc<AtomicU64>,
 }
@@ -43,14 +49,21 @@ pub(crate) struct Tally {
 impl Store {
     /// Opens or creates the file, without a look at its content.
     pub(crate) fn connect(path: &Path, space: Space, when_full: WhenFull) -> Result<Self, Fault> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.execute_batch(&format!("PRAGMA page_size = {PAGE}; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"))?;
+        connection.execute_batch(&format!(
+            "PRAGMA page_size = {PAGE}; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
+        ))?;
         // Exclusive: no shared memory file, no locking per transaction. Must come before the first look at the log.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        let mode: String =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Fault::Damaged(format!("its journal mode is {mode} and cannot be changed")));
+            return Err(Fault::Damaged(format!(
+                "its journal mode is {mode} and cannot be changed"
+            )));
         }
         connection.execute_batch(&format!(
             "PRAGMA synchronous = FULL;
@@ -72,17 +85,36 @@ impl Store {
             seen.store(u64::try_from(pages).unwrap_or_default(), Relaxed);
             Ok(())
         }))?;
-        Ok(Self { connection, space, when_full, tally: Tally::default(), log: beside(path, "-wal"), frames })
+        // Without a chunk size SQLite takes no hints about the size of its file.
+        connection.file_control(None::<&str>, FileControl::ChunkSize(&mut (PAGE as i32)))?;
+        let allocated = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(Self {
+            connection,
+            space,
+            when_full,
+            tally: Tally::default(),
+            path: path.to_owned(),
+            log: log_of(path),
+            allocated,
+            frames,
+        })
     }
 
     /// Runs `work` in a transaction. Keeps the last sequence number and the oldest time right; after an error everything
     /// is as before.
-    pub(crate) fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(crate) fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let before = self.tally;
         let result = self.begin_and_commit(work);
         if let Err(fault) = result {
             self.tally = before;
-            let fault = if fault == Fault::Full && self.at_bound() { Fault::AtBound } else { fault };
+            let fault = if fault == Fault::Full && self.at_bound() {
+                Fault::AtBound
+            } else {
+                fault
+            };
             if !self.connection.is_autocommit() {
                 // Should this fail too, the next transaction does not begin, and says so.
                 let _ = self.connection.execute_batch("ROLLBACK");
@@ -92,19 +124,53 @@ impl Store {
         result
     }
 
-    fn begin_and_commit<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    fn begin_and_commit<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
         let done = work(self)?;
         self.keep_last()?;
         if self.tally.depth > 0 && self.tally.oldest.is_none() {
             self.tally.oldest = Some(self.find_oldest()?);
         }
+        self.allocate()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(done)
     }
 
+    /// Takes the blocks for the pages of this transaction from the disk before it is committed. Otherwise a full disk
+    /// would show only when the log is copied into the database, and a log that cannot be copied stops everything, also
+    /// the removals that could make room.
+    fn allocate(&mut self) -> Result<(), Fault> {
+        let pages = self.page_count()?;
+        if pages * PAGE <= self.allocated {
+            return Ok(());
+        }
+        let ahead = (pages + GROWTH).min(self.space.pages).max(pages) * PAGE;
+        let mut bytes = i64::try_from(ahead).unwrap_or(i64::MAX);
+        let grown = self
+            .connection
+            .file_control(None::<&str>, FileControl::SizeHint(&mut bytes));
+        // SQLite does not tell a full disk from others here.
+        grown.map_err(|error| {
+            Fault::storage(format!(
+                "the file cannot grow to {ahead} bytes, the disk may be full: {error}"
+            ))
+        })?;
+        self.allocated = ahead;
+        Ok(())
+    }
+
     /// Adds an item. Numbers must go up.
-    pub(crate) fn insert(&mut self, sequence: u64, enqueued: i64, parts: Parts<'_>) -> Result<(), Fault> {
+    pub(crate) fn insert(
+        &mut self,
+        sequence: u64,
+        enqueued: i64,
+        parts: Parts<'_>,
+    ) -> Result<(), Fault> {
         schema::insert(&self.connection, sequence, enqueued, parts)?;
         self.tally.last = sequence;
         self.tally.last_present = true;
@@ -115,18 +181,28 @@ impl Store {
 
     /// Deletes the items of a range and says how many there were.
     pub(crate) fn delete(&mut self, range: std::ops::RangeInclusive<u64>) -> Result<u64, Fault> {
-        let Ok(first) = i64::try_from(*range.start()) else { return Ok(0) };
+        let Ok(first) = i64::try_from(*range.start()) else {
+            return Ok(0);
+        };
         let last = i64::try_from(*range.end()).unwrap_or(i64::MAX);
         let (rows, bytes): (u64, u64) = self
-            .statement(
-                concat!("SELECT count(*), coalesce(sum(", size!(), "), 0) FROM item WHERE sequence BETWEEN ?1 AND ?2"),
-            )?
+            .statement(concat!(
+                "SELECT count(*), coalesce(sum(",
+                size!(),
+                "), 0) FROM item WHERE sequence BETWEEN ?1 AND ?2"
+            ))?
             .query_row((first, last), |row| Ok((row.get(0)?, row.get(1)?)))?;
         if rows == 0 {
             return Ok(0);
         }
-        self.statement("DELETE FROM item WHERE sequence BETWEEN ?1 AND ?2")?.execute((first, last))?;
-        let marks = u64::from(self.tally.mark.take_if(|mark| range.contains(mark)).is_some());
+        self.statement("DELETE FROM item WHERE sequence BETWEEN ?1 AND ?2")?
+            .execute((first, last))?;
+        let marks = u64::from(
+            self.tally
+                .mark
+                .take_if(|mark| range.contains(mark))
+                .is_some(),
+        );
         if range.contains(&self.tally.last) {
             self.tally.last_present = false;
         }
@@ -150,7 +226,8 @@ impl Store {
     }
 
     pub(crate) fn delete_row(&self, number: i64) -> Result<(), Fault> {
-        self.statement("DELETE FROM item WHERE sequence = ?1")?.execute([number])?;
+        self.statement("DELETE FROM item WHERE sequence = ?1")?
+            .execute([number])?;
         Ok(())
     }
 
@@ -168,19 +245,29 @@ impl Store {
     }
 
     fn find_oldest(&self) -> Result<i64, Fault> {
-        let oldest = self.statement("SELECT enqueued FROM item ORDER BY sequence LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+        let oldest = self
+            .statement("SELECT enqueued FROM item ORDER BY sequence LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
         oldest.ok_or_else(|| Fault::Damaged("items are missing from its table".to_owned()))
     }
 
     /// Rows after a number, as long as `take` wants more. Fails if they are not in order.
-    pub(crate) fn rows(&self, after: i64, mut take: impl FnMut(Row<'_>) -> bool) -> Result<(), Fault> {
+    pub(crate) fn rows(
+        &self,
+        after: i64,
+        mut take: impl FnMut(Row<'_>) -> bool,
+    ) -> Result<(), Fault> {
         let mut statement = self.statement(row::AFTER)?;
         let mut rows = statement.query([after])?;
         let mut previous = after;
         while let Some(row) = rows.next()? {
             let row = Row::decode(row)?;
             if row.number <= previous {
-                return Err(Fault::Damaged(format!("row {} follows row {previous}", row.number)));
+                return Err(Fault::Damaged(format!(
+                    "row {} follows row {previous}",
+                    row.number
+                )));
             }
             previous = row.number;
             if !take(row) {
@@ -193,7 +280,11 @@ impl Store {
     /// Takes damaged rows out of the table. `counted`: they are in the tally.
     pub(crate) fn discard(&mut self, numbers: &[i64], counted: bool) -> Result<(), Fault> {
         for numbers in numbers.chunks(self.space.ranges_per_removal()) {
-            self.transact(|store| numbers.iter().try_for_each(|number| store.discard_row(*number, counted)))?;
+            self.transact(|store| {
+                numbers
+                    .iter()
+                    .try_for_each(|number| store.discard_row(*number, counted))
+            })?;
             self.checkpoint_if_due()?;
         }
         Ok(())
@@ -201,7 +292,10 @@ impl Store {
 
     fn discard_row(&mut self, number: i64, counted: bool) -> Result<(), Fault> {
         let size = concat!("SELECT ", size!(), " FROM item WHERE sequence = ?1");
-        let bytes: Option<u64> = self.statement(size)?.query_row([number], |row| row.get(0)).optional()?;
+        let bytes: Option<u64> = self
+            .statement(size)?
+            .query_row([number], |row| row.get(0))
+            .optional()?;
         self.delete_row(number)?;
         if u64::try_from(number) == Ok(self.tally.last) {
             self.tally.last_present = false;
@@ -223,9 +317,13 @@ impl Store {
     }
 
     pub(crate) fn checkpoint(&self) -> Result<(), Fault> {
-        let (frames, copied) = self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE)?;
+        let (frames, copied) = self
+            .connection
+            .wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE)?;
         if frames != copied {
-            return Err(Fault::storage(format!("{copied} of {frames} pages of its log were copied into the database")));
+            return Err(Fault::storage(format!(
+                "{copied} of {frames} pages of its log were copied into the database"
+            )));
         }
         self.frames.store(0, Relaxed);
         Ok(())
@@ -237,21 +335,27 @@ impl Store {
     }
 
     pub(crate) fn page_count(&self) -> Result<u64, Fault> {
-        Ok(self.statement("PRAGMA page_count")?.query_row([], |row| row.get(0))?)
+        Ok(self
+            .statement("PRAGMA page_count")?
+            .query_row([], |row| row.get(0))?)
     }
 
     pub(crate) fn free_list(&self) -> Result<u64, Fault> {
-        Ok(self.statement("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?)
+        Ok(self
+            .statement("PRAGMA freelist_count")?
+            .query_row([], |row| row.get(0))?)
     }
 
     fn at_bound(&self) -> bool {
         matches!((self.page_count(), self.free_list()), (Ok(pages), Ok(0)) if pages >= self.space.pages)
     }
 
-    /// Bytes of the database, as far as it has grown, and of the log's file.
-    pub(crate) fn file_bytes(&self) -> Result<u64, Fault> {
-        let log = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
-        Ok(self.page_count()? * PAGE + log)
+    /// Bytes of the files on disk.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        [&self.path, &self.log]
+            .into_iter()
+            .map(|file| std::fs::metadata(file).map_or(0, |metadata| metadata.len()))
+            .sum()
     }
 
     /// Closes the file; the log is copied into it and deleted.
@@ -261,102 +365,5 @@ impl Store {
 
     pub(crate) fn statement(&self, sql: &'static str) -> Result<CachedStatement<'_>, Fault> {
         Ok(self.connection.prepare_cached(sql)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Seek, SeekFrom, Write};
-    use std::time::Duration;
-
-    use crate::{AppendError, NewItem, Queue, QueueOptions, Sequence, WhenFull};
-
-    fn queue(folder: &tempfile::TempDir, when_full: WhenFull) -> Queue {
-        let options = QueueOptions { commit_delay: Duration::ZERO, ..QueueOptions::new(folder.path().join("q.db"), 8 << 20, when_full) };
-        Queue::open(options).unwrap()
-    }
-
-    fn items(count: usize, payload: usize) -> Vec<NewItem> {
-        let item = |id: usize| NewItem { key: "k".into(), id: id.to_string(), properties: "".into(), payload: vec![id as u8; payload].into() };
-        (0..count).map(item).collect()
-    }
-
-    /// SQLite's own answer when there is no room, at a size that is not the queue's bound.
-    #[tokio::test]
-    async fn sqlite_full_fails_appends_and_heals() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = queue(&folder, WhenFull::DropOldest);
-        queue.append(items(50, 1000)).await.unwrap();
-        let limit = |pages: u32| move |store: &mut super::Store| store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
-        queue.tamper(limit(1)).await;
-        let error = queue.append(items(50, 1000)).await.unwrap_err();
-        assert!(matches!(error, AppendError::Storage { retryable: true, .. }), "{error}");
-        let stats = queue.stats();
-        assert_eq!((stats.depth, stats.appended, stats.dropped_oldest), (50, 50, 0));
-        assert!(stats.storage_errors > 0 && stats.last_error.is_some());
-        queue.remove(vec![Sequence(1), Sequence(2)]).await.unwrap();
-        queue.tamper(limit(2000)).await;
-        assert_eq!(queue.append(items(2, 1000)).await.unwrap(), [Sequence(51), Sequence(52)]);
-        assert_eq!(queue.stats().depth, 50);
-        queue.close().await.unwrap();
-    }
-
-    /// Damage that shows while the queue is open: the rest goes on, the loss is known to the item.
-    #[tokio::test]
-    async fn damage_while_open_is_mended() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = queue(&folder, WhenFull::Reject);
-        queue.append(items(200, 1000)).await.unwrap();
-        let path = folder.path().join("q.db");
-        let damaged = path.clone();
-        queue
-            .tamper(move |store| {
-                store.checkpoint().unwrap();
-                store.connection.release_memory().unwrap();
-                let mut file = std::fs::File::options().write(true).open(damaged).unwrap();
-                file.seek(SeekFrom::Start(20 * 4096)).unwrap();
-                file.write_all(&[0xff; 4096]).unwrap();
-            })
-            .await;
-        let mut after = Sequence::START;
-        let mut found = 0;
-        loop {
-            let items = queue.read(after, 64, usize::MAX).await.unwrap();
-            let Some(last) = items.last() else { break };
-            after = last.sequence;
-            found += items.len() as u64;
-        }
-        let stats = queue.stats();
-        assert!((190..200).contains(&found), "{found}");
-        assert_eq!((stats.depth, stats.corrupt_rows, stats.corrupt_files), (found, 200 - found, 1), "{stats:?}");
-        assert_eq!(queue.append(items(1, 10)).await.unwrap(), [Sequence(201)]);
-        queue.close().await.unwrap();
-    }
-
-    /// A row that does not match its checksum, with everything else in order.
-    #[tokio::test]
-    async fn a_damaged_row_is_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = queue(&folder, WhenFull::Reject);
-        queue.append(items(20, 100)).await.unwrap();
-        for (sql, lost) in [
-            ("UPDATE item SET payload = x'00' WHERE sequence = 5", 1),
-            ("UPDATE item SET checksum = checksum + 1 WHERE sequence IN (7, 8)", 3),
-            ("UPDATE item SET key = '', id = 'k5' WHERE sequence = 6", 4),
-            ("UPDATE item SET enqueued = -1 WHERE sequence = 20", 5),
-        ] {
-            queue.tamper(move |store| store.connection.execute_batch(sql).unwrap()).await;
-            let items = queue.read(Sequence::START, 100, usize::MAX).await.unwrap();
-            let stats = queue.stats();
-            assert_eq!((items.len(), stats.depth, stats.corrupt_rows), (20 - lost, 20 - lost as u64, lost as u64));
-        }
-        // The last one was damaged: its number is not given out again, now or after a restart.
-        assert_eq!(queue.append(items(1, 10)).await.unwrap(), [Sequence(21)]);
-        queue.tamper(|store| store.connection.execute_batch("UPDATE item SET properties = x'01' WHERE sequence = 21").unwrap()).await;
-        drop(queue);
-        let queue = self::queue(&folder, WhenFull::Reject);
-        let stats = queue.stats();
-        assert_eq!((stats.depth, stats.corrupt_rows, stats.corrupt_files), (15, 1, 0));
-        assert!(queue.append(items(1, 10)).await.unwrap()[0] > Sequence(21));
     }
 }

@@ -53,14 +53,25 @@ pub(crate) fn start(
     counters: Arc<Counters>,
 ) -> Result<watch::Receiver<Sequence>, OpenError> {
     let refused = |fault| match fault {
-        Fault::Busy => OpenError::InUse { path: options.path.clone() },
-        Fault::Newer(found) => OpenError::NewerSchema { path: options.path.clone(), found, known: crate::schema::VERSION },
-        fault => OpenError::Storage { path: options.path.clone(), reason: fault.message() },
+        Fault::Busy => OpenError::InUse {
+            path: options.path.clone(),
+        },
+        Fault::Newer(found) => OpenError::NewerSchema {
+            path: options.path.clone(),
+            found,
+            known: crate::schema::VERSION,
+        },
+        fault => OpenError::Storage {
+            path: options.path.clone(),
+            reason: fault.message(),
+        },
     };
     let lock = Lock::take(&options.path).map_err(refused)?;
     let (store, losses) = open::open(&options, None).map_err(refused)?;
     // A runtime for its timer; nothing else runs on it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let runtime = runtime.map_err(|error| refused(error.into()))?;
     let last = store.tally.last;
     let (changed, changes) = watch::channel(Sequence(last));
@@ -81,7 +92,9 @@ pub(crate) fn start(
     writer.count_content();
     let thread = std::thread::Builder::new().name("store-forward".to_owned());
     // Nobody joins it: closing is answered by a command, and without handles it ends by itself.
-    thread.spawn(move || writer.run(&runtime)).map_err(|error| refused(error.into()))?;
+    thread
+        .spawn(move || writer.run(&runtime))
+        .map_err(|error| refused(error.into()))?;
     Ok(changes)
 }
 
@@ -92,7 +105,11 @@ impl Writer {
         if let Err(fault) = &closed {
             self.report(fault);
         }
-        let Self { commands, _lock: lock, .. } = self;
+        let Self {
+            commands,
+            _lock: lock,
+            ..
+        } = self;
         // First the lock, so that who is answered can open the file again.
         drop(lock);
         drop(commands);
@@ -126,21 +143,22 @@ impl Writer {
 
     /// Adds to a group what comes until it is complete or its first write has waited long enough.
     async fn collect(&mut self, group: &mut Group) -> Option<End> {
-        let Some(since) = group.writes.first().map(|first| first.since) else { return None };
+        let since = group.writes.first()?.since;
         let deadline = since.min(Instant::now()) + self.options.commit_delay;
         // What waits already comes along even if the time is over: it waited during the last sync.
         let mut waiting = self.commands.len();
-        while !group.is_full() {
+        while !group.is_full() && (waiting > 0 || Instant::now() < deadline) {
             let command = match self.commands.try_recv() {
-                _ if waiting == 0 && Instant::now() >= deadline => break,
                 Ok(command) => command,
                 Err(TryRecvError::Disconnected) => return Some(End::Abandoned),
                 Err(TryRecvError::Empty) if group.is_complete(self.callers_before) => break,
-                Err(TryRecvError::Empty) => match tokio::time::timeout_at(deadline.into(), self.commands.recv()).await {
-                    Ok(Some(command)) => command,
-                    Ok(None) => return Some(End::Abandoned),
-                    Err(_) => break,
-                },
+                Err(TryRecvError::Empty) => {
+                    match tokio::time::timeout_at(deadline.into(), self.commands.recv()).await {
+                        Ok(Some(command)) => command,
+                        Ok(None) => return Some(End::Abandoned),
+                        Err(_) => break,
+                    }
+                }
             };
             waiting = waiting.saturating_sub(1);
             match command {
@@ -164,7 +182,12 @@ impl Writer {
     fn aside(&mut self, command: Command) -> Option<End> {
         match command {
             Command::Write(write) => self.commit(vec![write]),
-            Command::Read { after, max_items, max_bytes, reply } => self.read(after, max_items, max_bytes, reply),
+            Command::Read {
+                after,
+                max_items,
+                max_bytes,
+                reply,
+            } => self.read(after, max_items, max_bytes, reply),
             Command::Close { reply } => return Some(End::Closed(reply)),
             #[cfg(test)]
             Command::Tamper(tamper) => {
@@ -191,11 +214,11 @@ impl Writer {
             Ok((outcomes, changes)) => {
                 self.count(changes);
                 self.count_content();
-                for (write, outcome) in writes.into_iter().zip(outcomes) {
-                    answer(write.work, outcome);
-                }
                 if changes.appended > 0 {
                     self.changed.send_replace(Sequence(self.last));
+                }
+                for (write, outcome) in writes.into_iter().zip(outcomes) {
+                    answer(write.work, outcome);
                 }
                 // Only now: nobody waits for it.
                 self.checkpoint();
@@ -238,7 +261,10 @@ impl Writer {
     }
 
     /// Runs something on the store. After damage the store is replaced and it is run once more.
-    fn with_store<T>(&mut self, mut run: impl FnMut(&mut Store) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn with_store<T>(
+        &mut self,
+        mut run: impl FnMut(&mut Store) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let mut result = self.ready().and_then(&mut run);
         if let Err(fault @ Fault::Damaged(_)) = result {
             result = self.mend(fault).and_then(run);
@@ -309,11 +335,11 @@ impl Writer {
     fn count_content(&self) {
         let Some(store) = &self.store else { return };
         self.counters.depth.store(store.tally.depth, Relaxed);
-        self.counters.payload_bytes.store(store.tally.bytes, Relaxed);
+        self.counters
+            .payload_bytes
+            .store(store.tally.bytes, Relaxed);
         self.counters.set_oldest(store.tally.oldest);
-        if let Ok(bytes) = store.file_bytes() {
-            self.counters.file_bytes.store(bytes, Relaxed);
-        }
+        self.counters.file_bytes.store(store.file_bytes(), Relaxed);
     }
 }
 

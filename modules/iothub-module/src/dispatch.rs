@@ -47,9 +47,8 @@ pub async fn run(
             Some(_) = calls.join_next() => {}
             event = events.recv() => match event {
                 None => return,
-                Some(HubEvent::Connected { generation }) => tracing::info!(generation, "connected to IoT Hub"),
-                Some(HubEvent::Disconnected { reason }) if reason.is_planned() => tracing::info!(%reason, "disconnected from IoT Hub"),
-                Some(HubEvent::Disconnected { reason }) => tracing::warn!(%reason, "disconnected from IoT Hub"),
+                // The client logs these, and its state is watched.
+                Some(HubEvent::Connected { .. } | HubEvent::Disconnected { .. }) => {}
                 Some(HubEvent::Desired { version, patch, complete }) => {
                     // Its receiver takes changes at any time, so this is no wait.
                     if targets.desired.send(Desired::new(version, complete, patch)).await.is_err() {

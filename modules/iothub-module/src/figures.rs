@@ -53,28 +53,30 @@ impl Figures {
     #[must_use]
     pub fn details(&self) -> Value {
         let stats = self.queue.stats();
-        json!({
-            "queue": {
-                "events": stats.depth,
-                "bytes": stats.file_bytes,
-                "oldest_age_seconds": stats.oldest_age.map_or(0, |age| age.as_secs()),
-                "dropped_oldest": stats.dropped_oldest,
-                "dropped_newest": stats.dropped_newest,
-                "corrupt_rows": stats.corrupt_rows,
-            },
-            "problems": self.notable(&stats),
-        })
+        let mut details = self.notable(&stats);
+        details["queue"] = json!({
+            "events": stats.depth,
+            "bytes": stats.file_bytes,
+            "oldest_age_seconds": stats.oldest_age.map_or(0, |age| age.as_secs()),
+            "dropped_oldest": stats.dropped_oldest,
+            "dropped_newest": stats.dropped_newest,
+            "corrupt_rows": stats.corrupt_rows,
+            "last_error": stats.last_error,
+        });
+        details
     }
 
-    /// What is worth a status at once.
+    /// What is worth a status at once; of drops, that there are some.
     fn notable(&self, stats: &QueueStats) -> Value {
         let hub = self.hub.borrow();
+        let dropped = stats.dropped_oldest + stats.dropped_newest + stats.corrupt_rows;
         json!({
-            "connected_since": hub.connected_since.map(|since| rfc3339_micros(OffsetDateTime::from(since))),
-            "hub_error": hub.last_error,
+            "hub": {
+                "connected_since": hub.connected_since.map(|since| rfc3339_micros(OffsetDateTime::from(since))),
+                "error": hub.last_error,
+            },
             "restart_needed": *self.restart_needed.borrow(),
-            "dropping": stats.dropped_oldest + stats.dropped_newest + stats.corrupt_rows > 0,
-            "storage_error": stats.last_error,
+            "queue": {"dropping": dropped > 0, "last_error": stats.last_error},
         })
     }
 

@@ -157,10 +157,10 @@ impl<S: Store> Intake<S> {
                 }
             }
         }
-        if self.append.is_some() {
-            if let Ok(result) = tokio::time::timeout(LAST_APPEND, running(&mut self.append)).await {
-                self.appended(result)?;
-            }
+        if self.append.is_some()
+            && let Ok(result) = tokio::time::timeout(LAST_APPEND, running(&mut self.append)).await
+        {
+            self.appended(result)?;
         }
         Ok(())
     }

@@ -143,15 +143,13 @@ impl<H: Hub> Sender<H> {
             if read.is_none() && !at_end && buffer.len() < READ_ITEMS / 2 {
                 read = Some(self.read(read_to));
             }
-            if publishing.is_none() {
-                if let Some(item) = next_to_send(&mut buffer, flight, &self.oversize) {
-                    let connection = connection.clone();
-                    let message = message::decode(&item);
-                    publishing = Some((
-                        item,
-                        Box::pin(async move { connection.publish(message).await }),
-                    ));
-                }
+            if publishing.is_none()
+                && let Some(item) = next_to_send(&mut buffer, flight, &self.oversize)
+            {
+                let connection = connection.clone();
+                let message = message::decode(&item);
+                let publish = async move { connection.publish(message).await };
+                publishing = Some((item, Box::pin(publish)));
             }
             flight.start_removal();
             tokio::select! {

@@ -152,9 +152,9 @@ pub(crate) fn measurement(device: &str, sequence: u64) -> Bytes {
     Bytes::from(event.to_string())
 }
 
-/// Waits until `holds`, or fails after ten seconds.
+/// Waits until `holds`, or fails after a minute.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -135,7 +135,7 @@ impl Codec {
             None => raw,
             Some(scaling) => raw * scaling.scale + scaling.offset,
         };
-        let (low, high) = (engineering(low), engineering(high));
+        let (low, high) = (shown(engineering(low)), shown(engineering(high)));
         EncodeError::Range {
             value: value.to_string(),
             low: low.min(high),
@@ -180,6 +180,11 @@ impl Codec {
             }
         }
     }
+}
+
+/// Without the last digits, which are the rounding of the scale: 3276.7 and not 3276.7000000000003.
+fn shown(bound: f64) -> f64 {
+    format!("{bound:.12e}").parse().unwrap_or(bound)
 }
 
 fn boolean(value: &Json) -> Result<bool, EncodeError> {
@@ -337,6 +342,20 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the value -41 is out of range: -40 to 6513.5 can be written"
+        );
+        let error = codec(
+            Kind::I16,
+            Order::BigEndian,
+            Some(Scaling {
+                offset: 0.0,
+                ..scale
+            }),
+        )
+        .encode(&json!(4000))
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("-3276.8 to 3276.7 can"),
+            "{error}"
         );
         let single = codec(Kind::F32, Order::BigEndian, None);
         assert!(matches!(

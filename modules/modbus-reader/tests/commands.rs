@@ -1,4 +1,9 @@
 //! `read` and `write` as a caller sees them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

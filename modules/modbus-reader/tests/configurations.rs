@@ -1,4 +1,9 @@
 //! The sample documents: good ones are taken, bad ones are refused with every problem and nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 

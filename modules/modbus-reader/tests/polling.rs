@@ -1,4 +1,9 @@
 //! Links against a server that misbehaves: what a user would see in the events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -149,17 +154,34 @@ async fn exceptions_and_wrong_lengths_have_their_reason() {
 }
 
 #[tokio::test]
-async fn a_closed_connection_is_made_again_without_a_bad_value() {
+async fn a_connection_that_was_closed_once_costs_no_value() {
     let server = Server::start().await;
     let mut bench = Bench::new();
-    bench.apply(&two_devices(&server, "park_after: 1000")).await;
-    bench.until("of one", of("one")).await;
+    bench.apply(&two_devices(&server, "retries: 0")).await;
+    for _ in 0..3 {
+        let before = bench.until("of two", of("two")).await.sequence;
+        server.set(2, Manner::CloseOnce);
+        bench
+            .until("five more", |event| {
+                event.device == "two" && event.sequence > before + 5
+            })
+            .await;
+    }
+    assert!(bench.seen.iter().all(|event| event.bad.is_empty()));
+    bench.check_sequences();
+    bench.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_whose_requests_close_the_connection_is_parked() {
+    let server = Server::start().await;
     server.set(2, Manner::Close);
+    let mut bench = Bench::new();
     bench
-        .until("closed", |event| {
-            event.device == "two" && !event.bad.is_empty()
-        })
+        .apply(&two_devices(&server, "park_after: 2, park_for: 1s"))
         .await;
+    bench.until("parked", bad("two", "parked")).await;
+    bench.until("the other", of("one")).await;
     server.set(2, Manner::Well);
     bench.until("back", of("two")).await;
     bench.check_sequences();

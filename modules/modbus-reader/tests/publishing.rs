@@ -1,4 +1,9 @@
 //! The publisher against a sidecar that fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,9 @@
 //! Modbus RTU over a pseudo terminal: framing, parking and what a late answer does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

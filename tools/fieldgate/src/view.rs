@@ -249,8 +249,31 @@ fn process_table(snapshot: &Snapshot) -> Table<'static> {
 }
 
 fn message_list(notes: &Notes, area: Rect) -> Paragraph<'static> {
-    let lines = notes.latest(usize::from(area.height.saturating_sub(2)));
-    Paragraph::new(lines.into_iter().map(Line::from).collect::<Vec<_>>()).block(Block::bordered())
+    let (width, height) = (
+        usize::from(area.width.saturating_sub(2)).max(1),
+        usize::from(area.height.saturating_sub(2)),
+    );
+    // The newest lines that fit, long ones wrapped: a command line must be there in full.
+    let mut rows = 0;
+    let mut lines = notes.latest(height);
+    let fitting = lines
+        .iter()
+        .rev()
+        .take_while(|line| {
+            rows += line.chars().count().div_ceil(width).max(1);
+            rows <= height
+        })
+        .count();
+    lines.drain(..lines.len() - fitting);
+    let rows = lines.iter().flat_map(|line| {
+        let letters: Vec<char> = line.chars().collect();
+        let rows: Vec<Line<'static>> = letters
+            .chunks(width)
+            .map(|row| Line::from(row.iter().collect::<String>()))
+            .collect();
+        rows
+    });
+    Paragraph::new(rows.collect::<Vec<_>>()).block(Block::bordered())
 }
 
 #[cfg(test)]
@@ -285,6 +308,7 @@ mod tests {
             processes: vec![("nats-server", false, 2)],
         };
         let notes = Notes::new(true);
+        notes.say(format!("{}END", "long ".repeat(30)));
         notes.say("chaos 1/7");
         let mut terminal = Terminal::new(TestBackend::new(110, 24)).unwrap();
         terminal
@@ -300,6 +324,7 @@ mod tests {
             "level-1 42",
             "nats-server",
             "chaos 1/7",
+            "END",
         ] {
             assert!(screen.contains(expected), "{expected}: {screen}");
         }

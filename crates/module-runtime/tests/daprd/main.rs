@@ -3,6 +3,9 @@
 //! Needs the programs of target/platform (scripts/test builds them) or FIELDGATE_DAPRD and FIELDGATE_NATS_SERVER; where
 //! they are missing the tests say so and pass.
 
+// A test ends with a panic; clippy knows that only inside of #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod site;
 
 use std::collections::BTreeSet;

@@ -16,12 +16,21 @@ const CHILD: &str = "STORE_FORWARD_TEST_KILL";
 #[test]
 #[ignore = "started by nothing_acknowledged_is_lost"]
 fn child() {
-    let Ok(setting) = std::env::var(CHILD) else { return };
+    let Ok(setting) = std::env::var(CHILD) else {
+        return;
+    };
     let (path, first) = setting.split_once('|').unwrap();
     let first: u64 = first.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let options = QueueOptions { commit_delay: std::time::Duration::from_millis(1), ..QueueOptions::new(path, 64 * MIB, WhenFull::Reject) };
+        let options = QueueOptions {
+            commit_delay: std::time::Duration::from_millis(1),
+            ..QueueOptions::new(path, 64 * MIB, WhenFull::Reject)
+        };
         let queue = Queue::open(options).unwrap();
         let say = |line: String| {
             let mut out = std::io::stdout().lock();
@@ -48,10 +57,18 @@ fn child() {
             let items = queue.read(after, 8, usize::MAX).await.unwrap();
             if let Some(last) = items.last() {
                 after = last.sequence;
-                let sequences: Vec<_> = items.iter().map(|item| item.sequence).filter(|sequence| sequence.0 % 3 != 0).collect();
-                sequences.iter().for_each(|sequence| say(format!("removing {sequence}")));
+                let sequences: Vec<_> = items
+                    .iter()
+                    .map(|item| item.sequence)
+                    .filter(|sequence| sequence.0 % 3 != 0)
+                    .collect();
+                sequences
+                    .iter()
+                    .for_each(|sequence| say(format!("removing {sequence}")));
                 queue.remove(sequences.clone()).await.unwrap();
-                sequences.iter().for_each(|sequence| say(format!("removed {sequence}")));
+                sequences
+                    .iter()
+                    .for_each(|sequence| say(format!("removed {sequence}")));
             }
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -68,7 +85,11 @@ async fn nothing_acknowledged_is_lost() {
         let lines = 1 + (RandomState::new().hash_one(round) % 400) as usize;
         for line in run_and_kill(&path, round * 1_000_000, lines) {
             let mut words = line.split(' ');
-            match (words.next(), words.next().and_then(|word| word.parse::<u64>().ok()), words.next()) {
+            match (
+                words.next(),
+                words.next().and_then(|word| word.parse::<u64>().ok()),
+                words.next(),
+            ) {
                 (Some("acknowledged"), Some(sequence), Some(id)) => {
                     let before = acknowledged.insert(sequence, id.to_owned());
                     assert_eq!(before, None, "sequence {sequence} was used twice");
@@ -79,20 +100,37 @@ async fn nothing_acknowledged_is_lost() {
             }
         }
         let queue = Queue::open(QueueOptions::new(&path, 64 * MIB, WhenFull::Reject)).unwrap();
-        let found: BTreeMap<_, _> = read_all(&queue).await.into_iter().map(|item| (item.sequence.0, item)).collect();
+        let found: BTreeMap<_, _> = read_all(&queue)
+            .await
+            .into_iter()
+            .map(|item| (item.sequence.0, item))
+            .collect();
         for (sequence, id) in &acknowledged {
             match found.get(sequence) {
-                Some(stored) => assert!(same(stored, &item(id, (id.parse::<u64>().unwrap() % 7 * 300) as usize))),
-                None => assert!(removing.contains(sequence), "round {round}: {id} at {sequence} is lost"),
+                Some(stored) => assert!(same(
+                    stored,
+                    &item(id, (id.parse::<u64>().unwrap() % 7 * 300) as usize)
+                )),
+                None => assert!(
+                    removing.contains(sequence),
+                    "round {round}: {id} at {sequence} is lost"
+                ),
             }
         }
         for sequence in &removed {
-            assert!(!found.contains_key(sequence), "round {round}: {sequence} is there again");
+            assert!(
+                !found.contains_key(sequence),
+                "round {round}: {sequence} is there again"
+            );
         }
         // The next round starts after these and does not know that they were half removed.
         removing.retain(|sequence| !found.contains_key(sequence));
         let stats = queue.stats();
-        assert_eq!((stats.corrupt_rows, stats.corrupt_files), (0, 0), "{stats:?}");
+        assert_eq!(
+            (stats.corrupt_rows, stats.corrupt_files),
+            (0, 0),
+            "{stats:?}"
+        );
         queue.close().await.unwrap();
     }
     assert!(acknowledged.len() > 50);
@@ -101,7 +139,13 @@ async fn nothing_acknowledged_is_lost() {
 /// Starts the child, kills it after so many lines, and returns every line that it finished.
 fn run_and_kill(path: &Path, first: u64, lines: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "kill::child", "--nocapture", "--test-threads=1"])
+        .args([
+            "--ignored",
+            "--exact",
+            "kill::child",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CHILD, format!("{}|{first}", path.display()))
         .stdout(Stdio::piped())
         .spawn()

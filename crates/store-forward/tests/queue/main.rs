@@ -1,5 +1,10 @@
 //! The queue as its users see it: promises, bounds, crashes, damage.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is test code; clippy knows only test functions"
+)]
+
 mod bounds;
 mod damage;
 mod disk;
@@ -15,18 +20,27 @@ use store_forward::{NewItem, Queue, QueueOptions, Sequence, StoredItem, WhenFull
 const MIB: u64 = 1 << 20;
 
 fn options(path: &Path, when_full: WhenFull) -> QueueOptions {
-    QueueOptions { commit_delay: std::time::Duration::ZERO, ..QueueOptions::new(path, MIB, when_full) }
+    QueueOptions {
+        commit_delay: std::time::Duration::ZERO,
+        ..QueueOptions::new(path, MIB, when_full)
+    }
 }
 
 /// An item whose content tells its id.
 fn item(id: impl ToString, payload: usize) -> NewItem {
     let id = id.to_string();
     let payload: Vec<u8> = id.bytes().cycle().take(payload).collect();
-    NewItem { key: format!("key of {id}"), properties: Bytes::from(format!("p={id}")), id, payload: payload.into() }
+    NewItem {
+        key: format!("key of {id}"),
+        properties: Bytes::from(format!("p={id}")),
+        id,
+        payload: payload.into(),
+    }
 }
 
 fn same(stored: &StoredItem, new: &NewItem) -> bool {
-    (&stored.key, &stored.id, &stored.properties, &stored.payload) == (&new.key, &new.id, &new.properties, &new.payload)
+    (&stored.key, &stored.id, &stored.properties, &stored.payload)
+        == (&new.key, &new.id, &new.properties, &new.payload)
 }
 
 async fn read_all(queue: &Queue) -> Vec<StoredItem> {
@@ -45,7 +59,10 @@ async fn read_all(queue: &Queue) -> Vec<StoredItem> {
 fn disk_bytes(path: &Path) -> u64 {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    [path.as_os_str(), &log].into_iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum()
+    [path.as_os_str(), &log]
+        .into_iter()
+        .filter_map(|file| Some(std::fs::metadata(file).ok()?.len()))
+        .sum()
 }
 
 /// Copies database and log, as a power cut would leave them, to another name.

@@ -12,8 +12,16 @@ use crate::{MIB, copy_files, disk_bytes, item, options, read_all, same};
 #[derive(Clone, Debug)]
 enum Action {
     Append(Vec<u16>),
-    Read { skip: usize, max_items: usize, max_bytes: usize },
-    Remove { skip: usize, step: usize, count: usize },
+    Read {
+        skip: usize,
+        max_items: usize,
+        max_bytes: usize,
+    },
+    Remove {
+        skip: usize,
+        step: usize,
+        count: usize,
+    },
     RemoveAll,
     /// Closed, and opened again.
     Restart,
@@ -37,7 +45,11 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn policy() -> impl Strategy<Value = WhenFull> {
-    prop_oneof![Just(WhenFull::DropOldest), Just(WhenFull::DropNewest), Just(WhenFull::Reject)]
+    prop_oneof![
+        Just(WhenFull::DropOldest),
+        Just(WhenFull::DropNewest),
+        Just(WhenFull::Reject)
+    ]
 }
 
 struct Run {
@@ -56,20 +68,44 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.db");
         let queue = Queue::open(options(&path, when_full)).unwrap();
-        Self { folder, files: 0, path, when_full, queue, model: VecDeque::new(), last: 0, appended: 0 }
+        Self {
+            folder,
+            files: 0,
+            path,
+            when_full,
+            queue,
+            model: VecDeque::new(),
+            last: 0,
+            appended: 0,
+        }
     }
 
     async fn act(&mut self, action: &Action) {
         match action {
             Action::Append(sizes) => self.append(sizes).await,
-            Action::Read { skip, max_items, max_bytes } => self.read(*skip, *max_items, *max_bytes).await,
+            Action::Read {
+                skip,
+                max_items,
+                max_bytes,
+            } => self.read(*skip, *max_items, *max_bytes).await,
             Action::Remove { skip, step, count } => {
-                let chosen = self.model.iter().skip(*skip).step_by(*step).take(*count).map(|(sequence, _)| *sequence);
+                let chosen = self
+                    .model
+                    .iter()
+                    .skip(*skip)
+                    .step_by(*step)
+                    .take(*count)
+                    .map(|(sequence, _)| *sequence);
                 // Removed before, or never there: no matter.
-                let chosen: Vec<_> = chosen.chain([Sequence(self.last + 7), Sequence(0)]).collect();
+                let chosen: Vec<_> = chosen
+                    .chain([Sequence(self.last + 7), Sequence(0)])
+                    .collect();
                 self.remove(chosen).await;
             }
-            Action::RemoveAll => self.remove(self.model.iter().map(|(sequence, _)| *sequence).collect()).await,
+            Action::RemoveAll => {
+                self.remove(self.model.iter().map(|(sequence, _)| *sequence).collect())
+                    .await
+            }
             Action::Restart => {
                 self.queue.clone().close().await.unwrap();
                 self.reopen().await;
@@ -85,15 +121,35 @@ impl Run {
         }
         let stats = self.queue.stats();
         assert_eq!(stats.depth, self.model.len() as u64);
-        assert_eq!(stats.payload_bytes, self.model.iter().map(|(_, item)| item.size() as u64).sum::<u64>());
+        assert_eq!(
+            stats.payload_bytes,
+            self.model
+                .iter()
+                .map(|(_, item)| item.size() as u64)
+                .sum::<u64>()
+        );
         assert_eq!(stats.oldest_age.is_some(), !self.model.is_empty());
-        assert_eq!((stats.corrupt_rows, stats.corrupt_files, stats.storage_errors), (0, 0, 0), "{stats:?}");
+        assert_eq!(
+            (
+                stats.corrupt_rows,
+                stats.corrupt_files,
+                stats.storage_errors
+            ),
+            (0, 0, 0),
+            "{stats:?}"
+        );
         assert!(stats.file_bytes <= MIB, "{stats:?}");
         assert!(disk_bytes(&self.path) <= MIB);
     }
 
     async fn append(&mut self, sizes: &[u16]) {
-        let items: Vec<_> = sizes.iter().map(|size| { self.appended += 1; item(self.appended, usize::from(*size)) }).collect();
+        let items: Vec<_> = sizes
+            .iter()
+            .map(|size| {
+                self.appended += 1;
+                item(self.appended, usize::from(*size))
+            })
+            .collect();
         let before = self.queue.stats();
         let result = self.queue.append(items.clone()).await;
         let after = self.queue.stats();
@@ -114,7 +170,12 @@ impl Run {
         }
         let sequences = result.unwrap();
         assert_eq!(rejected, 0);
-        assert_eq!(sequences, (self.last + 1..=self.last + items.len() as u64).map(Sequence).collect::<Vec<_>>());
+        assert_eq!(
+            sequences,
+            (self.last + 1..=self.last + items.len() as u64)
+                .map(Sequence)
+                .collect::<Vec<_>>()
+        );
         let new_from = Sequence(self.last);
         self.last += items.len() as u64;
         self.model.extend(sequences.into_iter().zip(items));
@@ -125,20 +186,32 @@ impl Run {
             }
             WhenFull::DropNewest if dropped_newest > 0 => {
                 assert_eq!(dropped, 0);
-                let kept = self.queue.read(new_from, usize::MAX, usize::MAX).await.unwrap();
+                let kept = self
+                    .queue
+                    .read(new_from, usize::MAX, usize::MAX)
+                    .await
+                    .unwrap();
                 let before = self.model.len();
-                self.model.retain(|(sequence, _)| *sequence <= new_from || kept.iter().any(|kept| kept.sequence == *sequence));
+                self.model.retain(|(sequence, _)| {
+                    *sequence <= new_from || kept.iter().any(|kept| kept.sequence == *sequence)
+                });
                 assert_eq!(before - self.model.len(), dropped_newest);
             }
             _ => assert_eq!((dropped, dropped_newest), (0, 0)),
         }
-        assert_eq!(*self.queue.changed().borrow() > new_from, after.appended > before.appended);
+        assert_eq!(
+            *self.queue.changed().borrow() > new_from,
+            after.appended > before.appended
+        );
     }
 
     async fn read(&self, skip: usize, max_items: usize, max_bytes: usize) {
         let after = match skip {
             0 => Sequence::START,
-            _ => self.model.get(skip - 1).map_or(Sequence(self.last), |(sequence, _)| *sequence),
+            _ => self
+                .model
+                .get(skip - 1)
+                .map_or(Sequence(self.last), |(sequence, _)| *sequence),
         };
         let items = self.queue.read(after, max_items, max_bytes).await.unwrap();
         let mut bytes = 0;
@@ -148,19 +221,33 @@ impl Run {
             .filter(|(sequence, _)| *sequence > after)
             .take(max_items)
             .enumerate()
-            .take_while(|(index, (_, item))| { bytes += item.size(); *index == 0 || bytes <= max_bytes })
+            .take_while(|(index, (_, item))| {
+                bytes += item.size();
+                *index == 0 || bytes <= max_bytes
+            })
             .map(|(_, expected)| expected)
             .collect();
         assert_eq!(items.len(), expected.len());
-        assert!(items.iter().zip(expected).all(|(stored, (sequence, item))| stored.sequence == *sequence && same(stored, item)));
+        assert!(
+            items
+                .iter()
+                .zip(expected)
+                .all(
+                    |(stored, (sequence, item))| stored.sequence == *sequence && same(stored, item)
+                )
+        );
     }
 
     async fn remove(&mut self, sequences: Vec<Sequence>) {
         let before = self.queue.stats().removed;
         self.queue.remove(sequences.clone()).await.unwrap();
         let depth = self.model.len();
-        self.model.retain(|(sequence, _)| !sequences.contains(sequence));
-        assert_eq!(self.queue.stats().removed - before, (depth - self.model.len()) as u64);
+        self.model
+            .retain(|(sequence, _)| !sequences.contains(sequence));
+        assert_eq!(
+            self.queue.stats().removed - before,
+            (depth - self.model.len()) as u64
+        );
     }
 
     /// Drops the handle and opens the path, which may be another one.
@@ -175,13 +262,31 @@ impl Run {
     async fn check_all(&self) {
         let stored = read_all(&self.queue).await;
         assert_eq!(stored.len(), self.model.len());
-        assert!(stored.iter().zip(&self.model).all(|(stored, (sequence, item))| stored.sequence == *sequence && same(stored, item)));
+        assert!(
+            stored
+                .iter()
+                .zip(&self.model)
+                .all(
+                    |(stored, (sequence, item))| stored.sequence == *sequence && same(stored, item)
+                )
+        );
     }
 }
 
 fn cases() -> ProptestConfig {
-    let config = ProptestConfig { failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 16, ..config } }
+    let config = ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        config
+    } else {
+        ProptestConfig {
+            cases: 16,
+            ..config
+        }
+    }
 }
 
 proptest! {

@@ -26,8 +26,8 @@ const CREDENTIALS_WAIT: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_secs(15));
 /// What is on the wire at shutdown has this long to be confirmed.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The client's own drain comes after that.
-const DISCONNECT: Duration = Duration::from_secs(1);
+/// The orderly end of the connection after that.
+const DISCONNECT: Duration = Duration::from_secs(2);
 const CHANNEL: usize = 64;
 
 pub(super) struct HubSide<S> {
@@ -51,7 +51,8 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
             started = self.start() => started,
         };
         let outcome = self.work(client.clone(), events, shutdown).await;
-        client.stop().await;
+        // What was not confirmed within the drain is not waited for a second time.
+        let _ = tokio::time::timeout(DISCONNECT, client.stop()).await;
         outcome
     }
 
@@ -60,13 +61,10 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         let mut wait = CREDENTIALS_WAIT.0;
         loop {
             let error = match client_options(&self.configuration.hub, &*self.sidecar).await {
-                Ok(mut options) => {
-                    options.drain_timeout = DISCONNECT;
-                    match Client::start(options) {
-                        Ok(started) => return started,
-                        Err(error) => error.to_string(),
-                    }
-                }
+                Ok(options) => match Client::start(options) {
+                    Ok(started) => return started,
+                    Err(error) => error.to_string(),
+                },
                 Err(error) => error.to_string(),
             };
             let new = self.state.send_if_modified(|state| {

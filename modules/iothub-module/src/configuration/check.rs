@@ -55,10 +55,10 @@ fn hub(hub: &HubConfiguration, problems: &mut Problems) {
             }
         }
     }
-    if let Some(device) = &hub.device {
-        if let Err(error) = HubIdentity::new(device, hub.module.as_deref()) {
-            problems.add(path!["hub", "device"], error.to_string());
-        }
+    if let Some(device) = &hub.device
+        && let Err(error) = HubIdentity::new(device, hub.module.as_deref())
+    {
+        problems.add(path!["hub", "device"], error.to_string());
     }
     for (key, host) in [("name", &hub.name), ("host", &hub.host)] {
         if let Some(host) = host {

@@ -20,6 +20,7 @@ const REMOVE_ITEMS: usize = 256;
 const STORAGE_WAIT: Duration = Duration::from_secs(1);
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Removal = Work<(Vec<Sequence>, Result<(), QueueError>)>;
 type Sent = (StoredItem, Instant, Result<(), SendError>);
 
 /// What happened next.
@@ -43,7 +44,7 @@ pub(super) struct Flight<C: Connection> {
     unconfirmed: BTreeSet<Sequence>,
     /// Rows that may go.
     confirmed: BTreeSet<Sequence>,
-    removal: Option<Work<(Vec<Sequence>, Result<(), QueueError>)>>,
+    removal: Option<Removal>,
     sent: Counter,
     puback: Histogram,
     connection: std::marker::PhantomData<fn(C)>,
@@ -160,11 +161,7 @@ impl<C: Connection> Flight<C> {
     }
 }
 
-fn remove(
-    queue: Queue,
-    sequences: Vec<Sequence>,
-    after: Duration,
-) -> Work<(Vec<Sequence>, Result<(), QueueError>)> {
+fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Removal {
     Box::pin(async move {
         if !after.is_zero() {
             tokio::time::sleep(after).await;

@@ -20,6 +20,8 @@ struct Life {
     last_arrives: bool,
 }
 
+/// How long a PUBACK, or room in the window, may be missing.
+const WATCHDOG: Duration = Duration::from_millis(30);
 const FOR_EVER: Life = Life {
     publishes: usize::MAX,
     acknowledges: usize::MAX,
@@ -38,6 +40,7 @@ struct TestHub {
     record: Arc<Record>,
     lives: Arc<Mutex<VecDeque<Life>>>,
     window: usize,
+    watchdog: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +48,7 @@ struct TestConnection {
     generation: u64,
     record: Arc<Record>,
     life: Life,
+    watchdog: Duration,
     published: Arc<AtomicU64>,
     window: Arc<Semaphore>,
     lost: CancellationToken,
@@ -72,6 +76,7 @@ impl TestHub {
             record: Arc::default(),
             lives: Arc::new(Mutex::new(lives.into_iter().collect())),
             window,
+            watchdog: WATCHDOG,
         }
     }
 
@@ -84,6 +89,7 @@ impl Hub for TestHub {
     type Connection = TestConnection;
 
     async fn connection(&self) -> Result<TestConnection, Stopped> {
+        let watchdog = self.watchdog;
         let life = self.lives.lock().unwrap().pop_front().unwrap_or(FOR_EVER);
         let (pubacks, mut waiting) = mpsc::channel::<oneshot::Sender<()>>(self.window);
         let window = Arc::new(Semaphore::new(self.window));
@@ -101,9 +107,10 @@ impl Hub for TestHub {
                             let _ = puback.send(());
                             room.add_permits(1);
                         }
-                        // Swallowed: it ends with the connection.
+                        // Swallowed: the client's watchdog ends the connection over it.
                         Some(puback) => {
-                            ends.cancelled().await;
+                            let _ = tokio::time::timeout(watchdog, ends.cancelled()).await;
+                            ends.cancel();
                             drop(puback);
                         }
                         None => return,
@@ -115,6 +122,7 @@ impl Hub for TestHub {
             generation: self.record.generation.fetch_add(1, Ordering::SeqCst),
             record: Arc::clone(&self.record),
             life,
+            watchdog,
             published: Arc::default(),
             window,
             lost,
@@ -144,7 +152,7 @@ impl Connection for TestConnection {
                 Err(_) => return Err(SendError::ConnectionLost),
             },
             // A window that no PUBACK opens again: the watchdog breaks the connection.
-            () = tokio::time::sleep(Duration::from_millis(30)) => {
+            () = tokio::time::sleep(self.watchdog) => {
                 self.lost.cancel();
                 return Err(SendError::ConnectionLost);
             }
@@ -283,7 +291,7 @@ async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
         .append(vec![item(0, "{}"), item(1, "{}")])
         .await
         .unwrap();
-    let hub = TestHub::new(
+    let mut hub = TestHub::new(
         [Life {
             publishes: usize::MAX,
             acknowledges: 0,
@@ -291,6 +299,7 @@ async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
         }],
         16,
     );
+    hub.watchdog = Duration::from_secs(60);
     let mut sender = sender(&hub, &queue, &TestSidecar::new());
     sender.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();

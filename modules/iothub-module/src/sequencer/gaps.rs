@@ -54,7 +54,7 @@ impl Gaps {
     /// Forgets the lowest ranges above `limit`; gives the highest forgotten sequence.
     pub(super) fn forget_beyond(&mut self, limit: usize) -> Option<u64> {
         let surplus = self.ranges.len().saturating_sub(limit);
-        self.ranges.drain(..surplus).last().map(|(_, end)| end)
+        self.ranges.drain(..surplus).next_back().map(|(_, end)| end)
     }
 
     fn position(&self, sequence: u64) -> Result<usize, usize> {

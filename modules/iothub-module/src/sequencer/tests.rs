@@ -131,13 +131,15 @@ fn a_copy_of_what_is_not_yet_stored_is_not_acknowledged() {
 fn what_went_back_to_the_broker_is_awaited_and_order_is_kept() {
     let mut bench = Bench::new(Limits::default());
     bench.arrive(1);
-    for sequence in [2, 3] {
-        for outcome in bench.raw(sequence) {
-            let Outcome::Admit { ticket, .. } = outcome else {
-                panic!("{outcome:?}")
-            };
-            bench.sequencer.returned(ticket, bench.now);
-        }
+    let out: Vec<_> = [2, 3]
+        .into_iter()
+        .flat_map(|sequence| bench.raw(sequence))
+        .collect();
+    for outcome in out {
+        let Outcome::Admit { ticket, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        bench.sequencer.returned(ticket, bench.now);
     }
     assert_eq!(bench.arrive(4), []);
     // Longer than the reorder wait, because a redelivery takes the broker's time.

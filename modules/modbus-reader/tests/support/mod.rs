@@ -1,4 +1,9 @@
 //! A Modbus TCP server that misbehaves on demand, and an engine to test against it. Independent of tokio-modbus.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::HashMap;
@@ -27,6 +32,8 @@ pub(crate) enum Manner {
     Late(Duration),
     Exception(u8),
     Close,
+    /// The next request only.
+    CloseOnce,
     /// One register less than asked for.
     Short,
 }
@@ -91,11 +98,15 @@ impl Server {
                 field
                     .requests
                     .push((unit, pdu[0], word(&pdu, 1), word(&pdu, 3)));
-                *field.manners.get(&unit).unwrap_or(&Manner::Well)
+                let manner = *field.manners.get(&unit).unwrap_or(&Manner::Well);
+                if manner == Manner::CloseOnce {
+                    field.manners.insert(unit, Manner::Well);
+                }
+                manner
             };
             let answer = match manner {
                 Manner::Silent => continue,
-                Manner::Close => return None,
+                Manner::Close | Manner::CloseOnce => return None,
                 Manner::Exception(code) => vec![pdu[0] | 0x80, code],
                 Manner::Late(wait) => {
                     tokio::time::sleep(wait).await;

@@ -58,7 +58,7 @@ fn configuration(names: &Path) -> Result<String> {
                 "cleanupInterval": "0",
             }},
             "tracing": {"samplingRate": "0"},
-            "metrics": {"enabled": false},
+            "metrics": {"enabled": false, "http": {"increasedCardinality": false}},
             "mtls": {"enabled": false},
         },
     });
@@ -93,19 +93,23 @@ fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> V
         jetstream("pubsub", &[]),
     ];
     if app == HUB_APP {
-        components.extend(SUBSCRIPTIONS.iter().map(|subscription| {
-            jetstream(
-                subscription.component,
-                &[
-                    ("durableName", subscription.durable.to_owned()),
-                    ("deliverPolicy", "all".to_owned()),
-                    ("ackPolicy", "explicit".to_owned()),
-                    ("ackWait", render(ACK_WAIT)),
-                    ("maxAckPending", MAX_ACK_PENDING.to_string()),
-                    ("concurrency", "parallel".to_owned()),
-                ],
-            )
-        }));
+        for subscription in &SUBSCRIPTIONS {
+            components.extend(subscription.components().map(|name| {
+                jetstream(
+                    &name,
+                    &[
+                        ("durableName", subscription.durable.to_owned()),
+                        ("queueGroupName", subscription.durable.to_owned()),
+                        ("deliverPolicy", "all".to_owned()),
+                        ("ackPolicy", "explicit".to_owned()),
+                        ("ackWait", render(ACK_WAIT)),
+                        ("maxAckPending", MAX_ACK_PENDING.to_string()),
+                        // Not parallel: see broker.rs.
+                        ("concurrency", "single".to_owned()),
+                    ],
+                )
+            }));
+        }
     }
     components
 }
@@ -179,25 +183,27 @@ mod tests {
         let broker = Broker::new(4222);
         let hub = components(HUB_APP, &broker.hub, Path::new("/run/x/secrets.json"));
         for subscription in &SUBSCRIPTIONS {
-            let component = hub
-                .iter()
-                .find(|component| component["metadata"]["name"] == subscription.component)
-                .unwrap();
-            let value = |name: &str| {
-                component["spec"]["metadata"]
-                    .as_array()
-                    .unwrap()
+            for name in subscription.components() {
+                let component = hub
                     .iter()
-                    .find(|entry| entry["name"] == name)
-                    .unwrap()["value"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned()
-            };
-            assert_eq!(value("durableName"), subscription.durable);
-            assert_eq!(value("ackWait"), "5000ms");
-            assert_eq!(value("maxAckPending"), "1000");
-            assert_eq!(component["scopes"], json!([HUB_APP]));
+                    .find(|component| component["metadata"]["name"] == name.as_str())
+                    .unwrap();
+                let metadata = component["spec"]["metadata"].as_array().unwrap();
+                let value = |name: &str| {
+                    let entry = metadata.iter().find(|entry| entry["name"] == name).unwrap();
+                    entry["value"].as_str().unwrap().to_owned()
+                };
+                assert_eq!(value("durableName"), subscription.durable);
+                assert_eq!(value("queueGroupName"), subscription.durable);
+                assert_eq!(value("ackWait"), "5000ms");
+                assert_eq!(value("maxAckPending"), MAX_ACK_PENDING.to_string());
+                assert_eq!(
+                    value("concurrency"),
+                    "single",
+                    "parallel acknowledges too early"
+                );
+                assert_eq!(component["scopes"], json!([HUB_APP]));
+            }
         }
         let reader = components(READER_APP, &broker.reader, Path::new("/run/x/secrets.json"));
         assert_eq!(reader.len(), 2);

@@ -224,8 +224,10 @@ fn link_name(device: &PlantDevice) -> String {
 pub(crate) fn hub_configuration(places: &Places) -> Result<String> {
     let subscriptions: Vec<_> = SUBSCRIPTIONS
         .iter()
-        .map(|subscription| {
-            serde_json::json!({"pubsub": subscription.component, "topic": subscription.topic})
+        .flat_map(|subscription| {
+            subscription.components().map(
+                |component| serde_json::json!({"pubsub": component, "topic": subscription.topic}),
+            )
         })
         .collect();
     let document = serde_json::json!({
@@ -314,10 +316,13 @@ mod tests {
     fn the_hub_module_subscribes_to_what_the_broker_prepares() {
         let text = hub_configuration(&places()).unwrap();
         let document: serde_json::Value = serde_yaml_ng::from_str(&text).unwrap();
-        assert_eq!(document["subscriptions"][0]["pubsub"], "pubsub-telemetry");
+        assert_eq!(document["subscriptions"][0]["pubsub"], "pubsub-telemetry-1");
+        let components = SUBSCRIPTIONS
+            .iter()
+            .flat_map(|subscription| subscription.components());
         assert_eq!(
             document["subscriptions"].as_array().unwrap().len(),
-            SUBSCRIPTIONS.len()
+            components.count()
         );
         assert_eq!(document["hub"]["port"], 8883);
     }

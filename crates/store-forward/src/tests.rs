@@ -1,0 +1,147 @@
+//! What needs a hand inside the open database.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use crate::{AppendError, NewItem, Queue, QueueOptions, Sequence, WhenFull};
+
+fn queue(folder: &tempfile::TempDir, when_full: WhenFull) -> Queue {
+    let options = QueueOptions {
+        commit_delay: Duration::ZERO,
+        ..QueueOptions::new(folder.path().join("q.db"), 8 << 20, when_full)
+    };
+    Queue::open(options).unwrap()
+}
+
+fn items(count: usize, payload: usize) -> Vec<NewItem> {
+    let item = |id: usize| NewItem {
+        key: "k".into(),
+        id: id.to_string(),
+        properties: "".into(),
+        payload: vec![id as u8; payload].into(),
+    };
+    (0..count).map(item).collect()
+}
+
+/// SQLite's own answer when there is no room, at a size that is not the queue's bound.
+#[tokio::test]
+async fn sqlite_full_fails_appends_and_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::DropOldest);
+    queue.append(items(50, 1000)).await.unwrap();
+    let limit = |pages: u32| {
+        move |store: &mut crate::store::Store| {
+            store
+                .connection
+                .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+                .unwrap()
+        }
+    };
+    queue.tamper(limit(1)).await;
+    let error = queue.append(items(50, 1000)).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            AppendError::Storage {
+                retryable: true,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let stats = queue.stats();
+    assert_eq!(
+        (stats.depth, stats.appended, stats.dropped_oldest),
+        (50, 50, 0)
+    );
+    assert!(stats.storage_errors > 0 && stats.last_error.is_some());
+    queue.remove(vec![Sequence(1), Sequence(2)]).await.unwrap();
+    queue.tamper(limit(2000)).await;
+    assert_eq!(
+        queue.append(items(2, 1000)).await.unwrap(),
+        [Sequence(51), Sequence(52)]
+    );
+    assert_eq!(queue.stats().depth, 50);
+    queue.close().await.unwrap();
+}
+
+/// Damage that shows while the queue is open: the rest goes on, the loss is known to the item.
+#[tokio::test]
+async fn damage_while_open_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    queue.append(items(200, 1000)).await.unwrap();
+    let path = folder.path().join("q.db");
+    let damaged = path.clone();
+    queue
+        .tamper(move |store| {
+            store.checkpoint().unwrap();
+            store.connection.release_memory().unwrap();
+            let mut file = std::fs::File::options().write(true).open(damaged).unwrap();
+            file.seek(SeekFrom::Start(20 * 4096)).unwrap();
+            file.write_all(&[0xff; 4096]).unwrap();
+        })
+        .await;
+    let mut after = Sequence::START;
+    let mut found = 0;
+    loop {
+        let items = queue.read(after, 64, usize::MAX).await.unwrap();
+        let Some(last) = items.last() else { break };
+        after = last.sequence;
+        found += items.len() as u64;
+    }
+    let stats = queue.stats();
+    assert!((190..200).contains(&found), "{found}");
+    assert_eq!(
+        (stats.depth, stats.corrupt_rows, stats.corrupt_files),
+        (found, 200 - found, 1),
+        "{stats:?}"
+    );
+    assert_eq!(queue.append(items(1, 10)).await.unwrap(), [Sequence(201)]);
+    queue.close().await.unwrap();
+}
+
+/// A row that does not match its checksum, with everything else in order.
+#[tokio::test]
+async fn a_damaged_row_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    queue.append(items(20, 100)).await.unwrap();
+    for (sql, lost) in [
+        ("UPDATE item SET payload = x'00' WHERE sequence = 5", 1),
+        (
+            "UPDATE item SET checksum = checksum + 1 WHERE sequence IN (7, 8)",
+            3,
+        ),
+        ("UPDATE item SET key = '', id = 'k5' WHERE sequence = 6", 4),
+        ("UPDATE item SET enqueued = -1 WHERE sequence = 20", 5),
+    ] {
+        queue
+            .tamper(move |store| store.connection.execute_batch(sql).unwrap())
+            .await;
+        let items = queue.read(Sequence::START, 100, usize::MAX).await.unwrap();
+        let stats = queue.stats();
+        assert_eq!(
+            (items.len(), stats.depth, stats.corrupt_rows),
+            (20 - lost, 20 - lost as u64, lost as u64)
+        );
+    }
+    // The last one was damaged: its number is not given out again, now or after a restart.
+    assert_eq!(queue.append(items(1, 10)).await.unwrap(), [Sequence(21)]);
+    queue
+        .tamper(|store| {
+            store
+                .connection
+                .execute_batch("UPDATE item SET properties = x'01' WHERE sequence = 21")
+                .unwrap()
+        })
+        .await;
+    drop(queue);
+    let queue = self::queue(&folder, WhenFull::Reject);
+    let stats = queue.stats();
+    assert_eq!(
+        (stats.depth, stats.corrupt_rows, stats.corrupt_files),
+        (15, 1, 0)
+    );
+    assert!(queue.append(items(1, 10)).await.unwrap()[0] > Sequence(21));
+}
