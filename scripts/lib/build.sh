@@ -46,5 +46,5 @@ build_go() { # folder below image/, program, package, replacement given by the u
 # Every program of the repository, optimised: what the demonstration, the benchmarks and the tests of whole processes run.
 build_programs() {
   say "building the programs (release)"
-  (cd "$ROOT" && cargo build --locked --release --bins)
+  (cd "$ROOT" && cargo build --locked --release --bins --examples)
 }

@@ -57,3 +57,10 @@ node_packages() { # folder with package.json and package-lock.json
   (cd "$1" && npm ci --no-audit --no-fund --silent)
   cp "$1/package-lock.json" "$1/node_modules/.installed"
 }
+
+# One network namespace of its own: ports that an SDK has hard-coded are free there, and nothing leaves it.
+in_own_network() {
+  local user=()
+  [ "$(id -u)" = 0 ] || user=(--user --map-root-user)
+  unshare "${user[@]}" --net bash -euo pipefail -c 'ip link set lo up; "$@"' own-network "$@"
+}

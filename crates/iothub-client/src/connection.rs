@@ -320,12 +320,12 @@ impl<'a> Connection<'a> {
 
     /// The next time something is due.
     fn deadline(&self) -> Instant {
-        let mut next = match &self.closing {
-            Some((_, until)) => *until,
-            None => self.renew_at,
-        };
         let puback = self.in_flight.deadline(self.shared.options.puback_timeout);
         let puback = puback.map(|at| at.max(self.excused_until));
+        if let Some((_, until)) = &self.closing {
+            return puback.map_or(*until, |at| at.min(*until));
+        }
+        let mut next = self.renew_at;
         let subscribe = (self.subscribing > 0).then_some(self.subscribe_by);
         for at in [puback, subscribe, self.desired.deadline()]
             .into_iter()
@@ -343,17 +343,15 @@ impl<'a> Connection<'a> {
             host: options.host.clone(),
             after: options.puback_timeout,
         };
-        if let Some((reason, until)) = &self.closing {
-            return if now >= *until {
-                Err(reason.clone())
-            } else {
-                Ok(())
-            };
-        }
-        if self.in_flight.is_overdue(options.puback_timeout, now)
-            || (self.subscribing > 0 && now >= self.subscribe_by)
-        {
-            return Err(late());
+        let overdue = self.in_flight.is_overdue(options.puback_timeout, now);
+        match &self.closing {
+            // A PUBACK that is over time is not waited for, although there may be time left.
+            Some((reason, until)) if overdue || now >= *until => return Err(reason.clone()),
+            Some(_) => {}
+            None if overdue || (self.subscribing > 0 && now >= self.subscribe_by) => {
+                return Err(late());
+            }
+            None => {}
         }
         if self
             .in_flight
@@ -361,6 +359,9 @@ impl<'a> Connection<'a> {
             .is_some_and(|at| at <= now)
         {
             self.excused_until = now + options.puback_timeout / 4;
+        }
+        if self.closing.is_some() {
+            return Ok(());
         }
         if now >= self.renew_at {
             self.close(DisconnectReason::Renewal);

@@ -26,8 +26,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// Wait after a failure of the queue's storage, and before the same connection is tried again.
 const STORAGE_WAIT: Duration = Duration::from_secs(1);
 const SAME_CONNECTION_WAIT: Duration = Duration::from_millis(200);
-/// Confirmations of a lost connection are there at once; this bounds a client that does not keep to that.
-const LOST_DRAIN: Duration = Duration::from_secs(2);
+/// At a planned reconnect the client waits up to 10 s for PUBACKs; on a lost connection they fail at once.
+const LOST_DRAIN: Duration = Duration::from_secs(12);
 
 /// How a sender ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +97,13 @@ impl<H: Hub> Sender<H> {
                 .await
             {
                 Turn::Lost => {
-                    let lost = tokio::time::timeout(LOST_DRAIN, flight.drain()).await;
-                    if lost.is_err() {
-                        tracing::warn!("confirmations of a lost connection did not end in time");
+                    tokio::select! {
+                        // What is still to be confirmed is waited for at the end.
+                        () = shutdown.cancelled() => return self.finish(flight).await,
+                        () = flight.drain() => {}
+                        () = tokio::time::sleep(LOST_DRAIN) => {
+                            tracing::warn!("confirmations of a lost connection did not end in time");
+                        }
                     }
                     if let Some(first) = flight.abandon() {
                         self.cursor = Sequence(first.0.saturating_sub(1));

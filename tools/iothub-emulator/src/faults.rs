@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     DelayPuback { milliseconds: u64, seconds: f64 },
     /// Record the next messages but never acknowledge them.
     SwallowPuback { count: u64 },
+    /// Change the twin, but do not tell the device about the next changes of the desired section.
+    SwallowDesired { count: u64 },
 }
 
 /// A fault in force, as `GET /faults` shows it.
@@ -56,6 +58,7 @@ struct Active {
     refuse_until: Option<Instant>,
     delay: Option<(Duration, Instant)>,
     swallow: u64,
+    swallow_desired: u64,
 }
 
 /// Longest duration of a fault; "for ever" is longer than any test.
@@ -86,6 +89,7 @@ impl Faults {
                     until(seconds).map(|until| (Duration::from_millis(milliseconds), until));
             }
             Fault::SwallowPuback { count } => self.lock().swallow = count,
+            Fault::SwallowDesired { count } => self.lock().swallow_desired = count,
         }
     }
 
@@ -121,6 +125,14 @@ impl Faults {
         }
     }
 
+    /// Decides over the next notification about desired properties: whether it gets lost.
+    pub(crate) fn swallows_desired(&self) -> bool {
+        let mut active = self.lock();
+        let swallowed = active.swallow_desired > 0;
+        active.swallow_desired = active.swallow_desired.saturating_sub(1);
+        swallowed
+    }
+
     pub(crate) fn list(&self) -> Vec<ActiveFault> {
         let left = |until: Instant| {
             Some(
@@ -150,11 +162,16 @@ impl Faults {
                 ..fault("delay-puback", left(until))
             });
         }
-        if active.swallow > 0 {
-            list.push(ActiveFault {
-                count_left: Some(active.swallow),
-                ..fault("swallow-puback", None)
-            });
+        for (kind, left) in [
+            ("swallow-puback", active.swallow),
+            ("swallow-desired", active.swallow_desired),
+        ] {
+            if left > 0 {
+                list.push(ActiveFault {
+                    count_left: Some(left),
+                    ..fault(kind, None)
+                });
+            }
         }
         list
     }
@@ -186,7 +203,9 @@ mod tests {
             seconds: 1.0,
         });
         faults.add(&Fault::SwallowPuback { count: 2 });
-        assert_eq!(faults.list().len(), 3);
+        faults.add(&Fault::SwallowDesired { count: 1 });
+        assert_eq!(faults.list().len(), 4);
+        assert!(faults.swallows_desired() && !faults.swallows_desired());
         let fates: Vec<_> = (0..3).map(|_| faults.puback()).collect();
         assert_eq!(
             fates,
@@ -222,6 +241,10 @@ mod tests {
         assert_eq!(
             read(r#"{"kind":"swallow-puback","count":3}"#),
             Fault::SwallowPuback { count: 3 }
+        );
+        assert_eq!(
+            read(r#"{"kind":"swallow-desired","count":1}"#),
+            Fault::SwallowDesired { count: 1 }
         );
     }
 }

@@ -138,7 +138,10 @@ impl<C: Connection> Flight<C> {
     /// Waits until nothing is on the wire; what was lost stays unconfirmed.
     pub(super) async fn drain(&mut self) {
         while !self.on_the_wire.is_empty() {
-            self.next().await;
+            if let Confirmed::TooLarge(item, _) = self.next().await {
+                // Nobody takes it here; the next connection meets it again.
+                self.unconfirmed.insert(item.sequence);
+            }
         }
     }
 

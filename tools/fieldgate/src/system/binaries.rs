@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use super::subscriptions::Delivery;
+
 /// Options that say where the programs are.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BinaryArgs {
@@ -26,11 +28,19 @@ pub(crate) struct Binaries {
     pub(crate) emulator: PathBuf,
     pub(crate) simulator: PathBuf,
     pub(crate) nats_server: PathBuf,
-    /// The program, and the first argument that makes it a daprd, if it needs one.
+    /// The program, and the first argument that makes it a daprd: our own needs one, a daprd of the user's does not.
     pub(crate) daprd: (PathBuf, Option<OsString>),
 }
 
 impl Binaries {
+    /// What this Dapr's component can do.
+    pub(crate) fn delivery(&self) -> Delivery {
+        match self.daprd.1 {
+            Some(_) => Delivery::Pull,
+            None => Delivery::Lanes,
+        }
+    }
+
     /// Finds the programs and says all that are missing.
     pub(crate) fn find(args: &BinaryArgs) -> Result<Self> {
         let own = std::env::current_exe().context("the path of this program")?;

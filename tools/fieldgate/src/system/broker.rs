@@ -1,27 +1,14 @@
 //! The broker: nats-server's configuration, and its stream and consumers, set up before anything publishes.
-//!
-//! The durable push consumers that the sidecars use are made here, before the first sidecar starts: the stream keeps
-//! an event only while a consumer is interested in it, so one that is published before the first subscription would be
-//! dropped. What daprd does with a consumer that exists (components-contrib 1.18.3 pubsub/jetstream with nats.go
-//! 1.39.1: `AddConsumer`, then `QueueSubscribe` with `Bind`): it compares the configuration, in which the deliver
-//! subject does not count, refuses on a difference, and else subscribes to the deliver subject that it finds. So the
-//! fields below must equal the component's metadata in `dapr.rs`, and the deliver subject is a fixed one.
-//!
-//! That component subscribes without `ManualAck`, so nats.go acknowledges when the component's callback returns. With
-//! `concurrency: parallel` the callback returns at once: every event counts as handled before the application has seen
-//! it, and is lost if sidecar or application is killed then (seen: 17 of 10,450). With `single` the callback returns
-//! after the application's answer, and a refused event has been refused by then. Hence `single`, and several lanes:
-//! components of one durable consumer and one queue group, each with one event in hand, so that the application can
-//! still commit several at a time.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull, push};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::{Client, ConnectOptions, jetstream};
 
 use super::directory::RunDirectory;
+use super::subscriptions::{Delivery, SUBSCRIPTIONS};
 
 /// The one stream.
 pub(crate) const STREAM: &str = "fieldgate";
@@ -39,46 +26,9 @@ const TOPICS: [&str; 6] = [
 const MAX_BYTES: i64 = 256 << 20;
 const MAX_PAYLOAD: &str = "4MB";
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-/// Time after which an unanswered delivery is repeated; a failed one waits as long.
-pub(crate) const ACK_WAIT: Duration = Duration::from_secs(5);
-/// Deliveries in flight over all lanes. They wait in the sidecar for those before them, and must be answered within
-/// [`ACK_WAIT`] even on a disk that takes 100 ms to commit.
-pub(crate) const MAX_ACK_PENDING: i64 = 100;
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Name of the consumer by which the demo itself learns what the broker accepted.
 const AUDIT: &str = "demo-audit";
-
-/// A subscription of iothub-module: a durable consumer, and one Dapr component or several for it.
-#[derive(Debug)]
-pub(crate) struct Subscription {
-    pub(crate) topic: &'static str,
-    /// The consumer's name; also of its queue group.
-    pub(crate) durable: &'static str,
-    deliver: &'static str,
-    lanes: usize,
-}
-
-pub(crate) const SUBSCRIPTIONS: [Subscription; 2] = [
-    Subscription {
-        topic: TOPIC_TELEMETRY,
-        durable: "iothub-module-telemetry",
-        deliver: "deliver.iothub-module.telemetry",
-        lanes: 4,
-    },
-    Subscription {
-        topic: "status",
-        durable: "iothub-module-status",
-        deliver: "deliver.iothub-module.status",
-        lanes: 1,
-    },
-];
-
-impl Subscription {
-    /// The names of its Dapr components.
-    pub(crate) fn components(&self) -> impl Iterator<Item = String> {
-        (1..=self.lanes).map(|lane| format!("pubsub-{}-{lane}", self.topic))
-    }
-}
 
 /// A user of the broker.
 #[derive(Debug, Clone)]
@@ -155,18 +105,12 @@ impl Broker {
             TOPIC_DEAD_LETTER.to_owned(),
             "$JS.API.INFO".to_owned(),
         ];
+        let mut hub_subscribes = vec!["_INBOX.>".to_owned()];
         for subscription in &SUBSCRIPTIONS {
-            hub_publishes.push(format!(
-                "$JS.API.CONSUMER.INFO.{STREAM}.{}",
-                subscription.durable
-            ));
-            hub_publishes.push(format!("$JS.ACK.{STREAM}.{}.>", subscription.durable));
+            hub_publishes.extend(subscription.publish_rights());
+            hub_subscribes.extend(subscription.subscribe_rights());
         }
-        let hub = user(
-            &self.hub,
-            &hub_publishes,
-            &["_INBOX.>", "deliver.iothub-module.>"],
-        );
+        let hub = user(&self.hub, &hub_publishes, &hub_subscribes);
         let setup = user(&self.setup, &[">"], &[">"]);
         format!(
             r#"# The demo's broker; see docs/decisions for why JetStream.
@@ -222,14 +166,21 @@ authorization {{
     }
 
     /// Makes the stream and every consumer; returns the audit's.
-    pub(crate) async fn set_up(client: &Client) -> Result<PullConsumer> {
+    pub(crate) async fn set_up(client: &Client, delivery: Delivery) -> Result<PullConsumer> {
         let context = jetstream::new(client.clone());
         let stream = create_stream(&context).await?;
         for subscription in &SUBSCRIPTIONS {
-            stream
-                .create_consumer(subscriber(subscription))
-                .await
-                .with_context(|| format!("creating the consumer {}", subscription.durable))?;
+            let created = match delivery {
+                Delivery::Pull => stream
+                    .create_consumer(subscription.pull_consumer())
+                    .await
+                    .map(drop),
+                Delivery::Lanes => stream
+                    .create_consumer(subscription.push_consumer())
+                    .await
+                    .map(drop),
+            };
+            created.with_context(|| format!("creating the consumer for {}", subscription.topic))?;
         }
         stream
             .create_consumer(pull::Config {
@@ -276,21 +227,6 @@ async fn create_stream(context: &jetstream::Context) -> Result<Stream> {
     tokio::time::timeout(START_DEADLINE, attempt)
         .await
         .context("JetStream did not answer")?
-}
-
-/// What daprd's component would create, field by field (see the module's words).
-fn subscriber(subscription: &Subscription) -> push::Config {
-    push::Config {
-        durable_name: Some(subscription.durable.to_owned()),
-        deliver_subject: subscription.deliver.to_owned(),
-        deliver_group: Some(subscription.durable.to_owned()),
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
-        max_ack_pending: MAX_ACK_PENDING,
-        filter_subject: subscription.topic.to_owned(),
-        ..push::Config::default()
-    }
 }
 
 fn user(
@@ -341,11 +277,9 @@ mod tests {
     fn topics_that_someone_subscribes_to_are_in_the_stream() {
         for subscription in &SUBSCRIPTIONS {
             assert!(TOPICS.contains(&subscription.topic));
-            assert!(
-                !TOPICS
-                    .iter()
-                    .any(|topic| subscription.deliver.starts_with(topic))
-            );
+            for subject in subscription.subscribe_rights() {
+                assert!(!TOPICS.contains(&subject.as_str()));
+            }
         }
     }
 }

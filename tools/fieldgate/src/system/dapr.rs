@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::binaries::Binaries;
-use super::broker::{ACK_WAIT, Broker, Credentials, MAX_ACK_PENDING, STREAM, SUBSCRIPTIONS};
+use super::broker::{Broker, Credentials, STREAM};
 use super::directory::RunDirectory;
 use super::ports::ModulePorts;
 use super::processes::ProcessSpec;
-use crate::duration::render;
+use super::subscriptions::{Delivery, SUBSCRIPTIONS};
 
 pub(crate) const READER_APP: &str = "modbus-reader";
 pub(crate) const HUB_APP: &str = "iothub-module";
@@ -22,6 +22,7 @@ const SECRETS: &str = "secrets.json";
 pub(crate) fn write_resources(
     directory: &RunDirectory,
     broker: &Broker,
+    delivery: Delivery,
     connection_string: &str,
 ) -> Result<()> {
     let secrets = json!({
@@ -34,7 +35,7 @@ pub(crate) fn write_resources(
     directory.write(SECRETS, &serde_json::to_string_pretty(&secrets)?)?;
     directory.write(CONFIGURATION, &configuration(&directory.join("names.db"))?)?;
     for (app, credentials) in [(READER_APP, &broker.reader), (HUB_APP, &broker.hub)] {
-        for component in components(app, credentials, &directory.join(SECRETS)) {
+        for component in components(app, credentials, &directory.join(SECRETS), delivery) {
             let name = component["metadata"]["name"].as_str().unwrap_or_default();
             directory.write(
                 &format!("dapr/{app}/{name}.yaml"),
@@ -67,7 +68,12 @@ fn configuration(names: &Path) -> Result<String> {
 
 /// The components of one application. A JetStream component holds one durable consumer's name, so each subscription
 /// has a component of its own, beside `pubsub` for publishing.
-fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> Vec<Value> {
+fn components(
+    app: &'static str,
+    credentials: &Credentials,
+    secrets: &Path,
+    delivery: Delivery,
+) -> Vec<Value> {
     let jetstream = |name: &str, more: &[(&str, String)]| {
         let mut metadata = vec![
             json!({"name": "natsURL", "secretKeyRef": {"name": "broker", "key": credentials.user}}),
@@ -78,7 +84,10 @@ fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> V
             more.iter()
                 .map(|(name, value)| json!({"name": name, "value": value})),
         );
-        component(name, "pubsub.jetstream", metadata, app)
+        let mut component = component(name, "pubsub.jetstream", metadata, app);
+        component["spec"]["version"] = json!(delivery.component_version());
+        component["auth"] = json!({"secretStore": "secrets"});
+        component
     };
     let mut components = vec![
         component(
@@ -94,38 +103,25 @@ fn components(app: &'static str, credentials: &Credentials, secrets: &Path) -> V
     ];
     if app == HUB_APP {
         for subscription in &SUBSCRIPTIONS {
-            components.extend(subscription.components().map(|name| {
-                jetstream(
-                    &name,
-                    &[
-                        ("durableName", subscription.durable.to_owned()),
-                        ("queueGroupName", subscription.durable.to_owned()),
-                        ("deliverPolicy", "all".to_owned()),
-                        ("ackPolicy", "explicit".to_owned()),
-                        ("ackWait", render(ACK_WAIT)),
-                        ("maxAckPending", MAX_ACK_PENDING.to_string()),
-                        // Not parallel: see broker.rs.
-                        ("concurrency", "single".to_owned()),
-                    ],
-                )
-            }));
+            let metadata = subscription.metadata(delivery);
+            components.extend(
+                subscription
+                    .components(delivery)
+                    .map(|name| jetstream(&name, &metadata)),
+            );
         }
     }
     components
 }
 
 fn component(name: &str, kind: &str, metadata: Vec<Value>, app: &str) -> Value {
-    let mut component = json!({
+    json!({
         "apiVersion": "dapr.io/v1alpha1",
         "kind": "Component",
         "metadata": {"name": name},
         "spec": {"type": kind, "version": "v1", "metadata": metadata},
         "scopes": [app],
-    });
-    if kind.starts_with("pubsub.") {
-        component["auth"] = json!({"secretStore": "secrets"});
-    }
-    component
+    })
 }
 
 /// How the sidecar of `app` is started.
@@ -178,41 +174,41 @@ pub(crate) fn sidecar(
 mod tests {
     use super::*;
 
+    fn hub(broker: &Broker, delivery: Delivery) -> Vec<Value> {
+        components(
+            HUB_APP,
+            &broker.hub,
+            Path::new("/run/x/secrets.json"),
+            delivery,
+        )
+    }
+
     #[test]
-    fn each_subscription_has_a_component_that_equals_its_consumer() {
+    fn each_subscription_has_its_components() {
         let broker = Broker::new(4222);
-        let hub = components(HUB_APP, &broker.hub, Path::new("/run/x/secrets.json"));
-        for subscription in &SUBSCRIPTIONS {
-            for name in subscription.components() {
+        for (delivery, version) in [(Delivery::Pull, "v2"), (Delivery::Lanes, "v1")] {
+            let hub = hub(&broker, delivery);
+            for name in SUBSCRIPTIONS
+                .iter()
+                .flat_map(|subscription| subscription.components(delivery))
+            {
                 let component = hub
                     .iter()
                     .find(|component| component["metadata"]["name"] == name.as_str())
                     .unwrap();
-                let metadata = component["spec"]["metadata"].as_array().unwrap();
-                let value = |name: &str| {
-                    let entry = metadata.iter().find(|entry| entry["name"] == name).unwrap();
-                    entry["value"].as_str().unwrap().to_owned()
-                };
-                assert_eq!(value("durableName"), subscription.durable);
-                assert_eq!(value("queueGroupName"), subscription.durable);
-                assert_eq!(value("ackWait"), "5000ms");
-                assert_eq!(value("maxAckPending"), MAX_ACK_PENDING.to_string());
-                assert_eq!(
-                    value("concurrency"),
-                    "single",
-                    "parallel acknowledges too early"
-                );
+                assert_eq!(component["spec"]["version"], version);
                 assert_eq!(component["scopes"], json!([HUB_APP]));
             }
         }
-        let reader = components(READER_APP, &broker.reader, Path::new("/run/x/secrets.json"));
+        let secrets = Path::new("/run/x/secrets.json");
+        let reader = components(READER_APP, &broker.reader, secrets, Delivery::Pull);
         assert_eq!(reader.len(), 2);
     }
 
     #[test]
     fn no_password_stands_in_a_component() {
         let broker = Broker::new(4222);
-        for component in components(HUB_APP, &broker.hub, Path::new("/run/x/secrets.json")) {
+        for component in hub(&broker, Delivery::Pull) {
             assert!(!component.to_string().contains(&broker.hub.password));
         }
     }

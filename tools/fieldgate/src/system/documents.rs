@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::broker::{SUBSCRIPTIONS, TOPIC_TELEMETRY};
+use super::broker::TOPIC_TELEMETRY;
 use super::plant::{Connection, DEMO_COIL, Plant, PlantDevice, STEP, Tag};
+use super::subscriptions::{Delivery, SUBSCRIPTIONS};
 use crate::duration::render;
 
 /// One reconnect, retry and time-out policy for all links: answer time of one request.
@@ -221,11 +222,11 @@ fn link_name(device: &PlantDevice) -> String {
 }
 
 /// The configuration of iothub-module, YAML.
-pub(crate) fn hub_configuration(places: &Places) -> Result<String> {
+pub(crate) fn hub_configuration(places: &Places, delivery: Delivery) -> Result<String> {
     let subscriptions: Vec<_> = SUBSCRIPTIONS
         .iter()
         .flat_map(|subscription| {
-            subscription.components().map(
+            subscription.components(delivery).map(
                 |component| serde_json::json!({"pubsub": component, "topic": subscription.topic}),
             )
         })
@@ -314,15 +315,14 @@ mod tests {
 
     #[test]
     fn the_hub_module_subscribes_to_what_the_broker_prepares() {
-        let text = hub_configuration(&places()).unwrap();
+        let text = hub_configuration(&places(), Delivery::Pull).unwrap();
         let document: serde_json::Value = serde_yaml_ng::from_str(&text).unwrap();
-        assert_eq!(document["subscriptions"][0]["pubsub"], "pubsub-telemetry-1");
-        let components = SUBSCRIPTIONS
-            .iter()
-            .flat_map(|subscription| subscription.components());
         assert_eq!(
-            document["subscriptions"].as_array().unwrap().len(),
-            components.count()
+            document["subscriptions"],
+            serde_json::json!([
+                {"pubsub": "pubsub-telemetry", "topic": "telemetry"},
+                {"pubsub": "pubsub-status", "topic": "status"},
+            ])
         );
         assert_eq!(document["hub"]["port"], 8883);
     }

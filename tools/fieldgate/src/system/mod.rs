@@ -9,6 +9,7 @@ mod emulator;
 mod plant;
 mod ports;
 mod processes;
+mod subscriptions;
 
 pub(crate) use binaries::{Binaries, BinaryArgs};
 pub(crate) use broker::TOPIC_DEAD_LETTER;
@@ -30,6 +31,7 @@ use self::dapr::{HUB_APP, READER_APP};
 use self::documents::Places;
 use self::ports::{ModulePorts, Ports};
 use self::processes::{ProcessSpec, Supervisor};
+use self::subscriptions::Delivery;
 use crate::evidence::{Checker, Collector, Ledger, SharedChecker, ValueCheck};
 use crate::http::Http;
 use crate::notes::Notes;
@@ -115,7 +117,7 @@ impl System {
             )?,
             directory.write(
                 "iothub-module.yaml",
-                &documents::hub_configuration(&places)?,
+                &documents::hub_configuration(&places, binaries.delivery())?,
             )?,
             directory.write("field-simulator.yaml", &simulator_plan)?,
         ];
@@ -135,7 +137,7 @@ impl System {
         let emulator = supervisor.start(emulator_spec(&ports, binaries, directory))?;
         let simulator = supervisor.start(simulator_spec(&ports, binaries, directory))?;
         let (consumer, connection_string, ()) = tokio::try_join!(
-            unless_failed(&broker_process, set_up_broker(&broker)),
+            unless_failed(&broker_process, set_up_broker(&broker, binaries.delivery())),
             unless_failed(&emulator, set_up_hub(&emulator_control, directory)),
             unless_failed(&simulator, async {
                 emulator::ready_file(&directory.join("simulator.json"), START_DEADLINE)
@@ -143,7 +145,7 @@ impl System {
                     .map(drop)
             }),
         )?;
-        dapr::write_resources(directory, &broker, &connection_string)?;
+        dapr::write_resources(directory, &broker, binaries.delivery(), &connection_string)?;
 
         let sidecar = |name, app, ports| {
             supervisor.start(dapr::sidecar(name, app, ports, binaries, directory))
@@ -296,9 +298,9 @@ async fn answers(http: &Http, url: String) {
     let _ = timeout(READY_WITHIN, ready).await;
 }
 
-async fn set_up_broker(broker: &Broker) -> Result<PullConsumer> {
+async fn set_up_broker(broker: &Broker, delivery: Delivery) -> Result<PullConsumer> {
     let client = broker.connect().await?;
-    Broker::set_up(&client).await
+    Broker::set_up(&client, delivery).await
 }
 
 async fn set_up_hub(emulator: &Emulator, directory: &RunDirectory) -> Result<String> {

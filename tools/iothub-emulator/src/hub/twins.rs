@@ -48,7 +48,9 @@ impl Hub {
                     .connections
                     .get(identity)
                     .filter(|link| link.listens_to(Subscription::Desired));
-                if let Some(link) = link {
+                if let Some(link) = link
+                    && !self.faults.swallows_desired()
+                {
                     let payload = Bytes::from(with_version(patch, *version).to_string());
                     link.send(Outgoing::Desired {
                         version: *version,

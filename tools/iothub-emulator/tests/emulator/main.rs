@@ -8,6 +8,7 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+mod client;
 mod cloud_messages;
 mod connect;
 mod faults;
