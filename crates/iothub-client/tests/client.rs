@@ -738,6 +738,23 @@ async fn a_stop_waits_for_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_a_puback_that_is_over_time() {
+    let hub = Hub::start().await;
+    hub.state().acks = Acks::Hold;
+    let mut options = hub.options();
+    options.puback_timeout = Duration::from_millis(300);
+    options.drain_timeout = Duration::from_secs(600);
+    let (client, _events) = Client::start(options).unwrap();
+    let session = client.session().await.unwrap();
+    let delivery = session.publish(numbered(0)).await.unwrap();
+    hub.wait("the message", |state| state.received.len() == 1)
+        .await;
+    timeout(SOON, client.stop()).await.unwrap();
+    assert_eq!(delivery.await, Err(SendError::ConnectionLost));
+    hub.wait("goodbye", |state| state.disconnects == 1).await;
+}
+
+#[tokio::test]
 async fn messages_the_hub_would_refuse_are_not_sent() {
     let hub = Hub::start().await;
     let (client, _events) = hub.client();

@@ -115,18 +115,17 @@ where
     W: AsyncFnOnce(Runtime<C>) -> anyhow::Result<()>,
 {
     if args.print_schema {
-        println!("{:#}", document_schema::<C>());
-        return ExitCode::SUCCESS;
+        return print(&format!("{:#}\n", document_schema::<C>()));
     }
     let Some(path) = args.config.clone() else {
-        eprintln!("give the configuration with --config FILE or FIELDGATE_CONFIG");
+        tell("give the configuration with --config FILE or FIELDGATE_CONFIG");
         return ExitCode::from(2);
     };
     if args.check {
         return match load::<C>(&path) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error}");
+                tell(&error.to_string());
                 ExitCode::from(EXIT_CONFIGURATION)
             }
         };
@@ -152,11 +151,31 @@ where
             if tracing::dispatcher::has_been_set() {
                 tracing::error!(error = format!("{error:#}"), "ended");
             } else {
-                eprintln!("{}: {error:#}", module.name);
+                tell(&format!("{}: {error:#}", module.name));
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a result to stdout. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            tell(&format!("cannot write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes a line to stderr; where nobody reads it, the exit code still tells.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 enum Failure {

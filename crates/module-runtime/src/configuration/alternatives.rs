@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::explain::{Sentence, instance_path, must_be, not_a_choice, sentences};
 use super::path::Path;
+use super::repair::Mend;
 use super::words::{choices, expected, is_null, list, meant, resolve};
 
 /// One alternative and what is wrong with the instance by it.
@@ -15,13 +16,13 @@ struct Branch<'s, 'e> {
 }
 
 /// The sentences of a violated `anyOf` or `oneOf` in `schema`; `context` has the violations of each alternative.
-pub(crate) fn explain(
-    root: &Value,
-    schema: &Value,
+pub(crate) fn explain<'s>(
+    root: &'s Value,
+    schema: &'s Value,
     instance: &Value,
     path: &Path,
     context: &[Vec<ValidationError<'static>>],
-) -> Vec<Sentence> {
+) -> Vec<Sentence<'s>> {
     let alternatives = ["oneOf", "anyOf"]
         .into_iter()
         .filter_map(|keyword| schema.get(keyword)?.as_array())
@@ -30,6 +31,7 @@ pub(crate) fn explain(
         return vec![Sentence::at(
             path.clone(),
             must_be(&expected(root, schema), instance),
+            schema,
         )];
     };
     let branches: Vec<Branch<'_, '_>> = alternatives
@@ -49,10 +51,11 @@ pub(crate) fn explain(
         return vec![Sentence::at(
             path.clone(),
             not_a_choice(root, schema, instance),
+            schema,
         )];
     }
-    by_tag(root, &branches, instance, path)
-        .or_else(|| by_key(root, &branches, instance, path))
+    by_tag(root, schema, &branches, instance, path)
+        .or_else(|| by_key(root, schema, &branches, instance, path))
         .or_else(|| by_type(root, &branches, path))
         .unwrap_or_else(|| {
             let wanted: Vec<String> = branches
@@ -62,11 +65,12 @@ pub(crate) fn explain(
             vec![Sentence::at(
                 path.clone(),
                 must_be(&wanted.join(" or "), instance),
+                schema,
             )]
         })
 }
 
-fn of_branch(root: &Value, branch: &Branch<'_, '_>) -> Vec<Sentence> {
+fn of_branch<'s>(root: &'s Value, branch: &Branch<'_, '_>) -> Vec<Sentence<'s>> {
     branch
         .errors
         .iter()
@@ -75,12 +79,13 @@ fn of_branch(root: &Value, branch: &Branch<'_, '_>) -> Vec<Sentence> {
 }
 
 /// Alternatives told apart by a key with a constant (serde's internally tagged enums).
-fn by_tag(
-    root: &Value,
+fn by_tag<'s>(
+    root: &'s Value,
+    schema: &'s Value,
     branches: &[Branch<'_, '_>],
     instance: &Value,
     path: &Path,
-) -> Option<Vec<Sentence>> {
+) -> Option<Vec<Sentence<'s>>> {
     let object = instance.as_object()?;
     let constants = |branch: &Branch<'_, '_>| -> Vec<(String, Value)> {
         let properties = branch.schema.get("properties").and_then(Value::as_object);
@@ -103,7 +108,7 @@ fn by_tag(
     let Some(written) = object.get(&tag) else {
         let wanted = super::words::one_of(&names);
         let message = format!("the key \"{tag}\" is missing; add it: {wanted}");
-        return Some(vec![Sentence::at(path.clone(), message)]);
+        return Some(vec![Sentence::at(path.clone(), message, schema)]);
     };
     let chosen = branches.iter().find(|branch| {
         constants(branch)
@@ -114,18 +119,24 @@ fn by_tag(
         Some(branch) => of_branch(root, branch),
         None => {
             let message = not_a_choice(root, &serde_json::json!({ "enum": names }), written);
-            vec![Sentence::at(path.join(tag), message)]
+            vec![Sentence {
+                path: path.join(tag),
+                mend: Mend::value(path, schema),
+                at_key: false,
+                message,
+            }]
         }
     })
 }
 
 /// Alternatives that are each a mapping of one key (serde's externally tagged enums), unit variants as texts among them.
-fn by_key(
-    root: &Value,
+fn by_key<'s>(
+    root: &'s Value,
+    schema: &'s Value,
     branches: &[Branch<'_, '_>],
     instance: &Value,
     path: &Path,
-) -> Option<Vec<Sentence>> {
+) -> Option<Vec<Sentence<'s>>> {
     let mut names: Vec<String> = Vec::new();
     let mut keyed: Vec<(&str, &Branch<'_, '_>)> = Vec::new();
     for branch in branches {
@@ -177,11 +188,11 @@ fn by_key(
             format!("{}{hint}", must_be(&format!("one of {wanted}"), other))
         }
     };
-    Some(vec![Sentence::at(path.clone(), message)])
+    Some(vec![Sentence::at(path.clone(), message, schema)])
 }
 
 /// The alternatives whose type fits the instance; of several the one with the fewest violations, if it is one.
-fn by_type(root: &Value, branches: &[Branch<'_, '_>], path: &Path) -> Option<Vec<Sentence>> {
+fn by_type<'s>(root: &'s Value, branches: &[Branch<'_, '_>], path: &Path) -> Option<Vec<Sentence<'s>>> {
     let mut fitting: Vec<&Branch<'_, '_>> = branches
         .iter()
         .filter(|branch| {

@@ -6,21 +6,25 @@ use serde_json::Value;
 
 use super::alternatives;
 use super::path::{Path, Segment};
-use super::problem::Problems;
+use super::repair::Mend;
 use super::words::{expected, list, meant, one_of, range, resolve, schema_at, shown};
 
 /// One violation in plain words.
 #[derive(Debug)]
-pub(crate) struct Sentence {
+pub(crate) struct Sentence<'s> {
     pub(crate) path: Path,
     /// It is the key at the path that is wrong.
     pub(crate) at_key: bool,
     pub(crate) message: String,
+    /// What would make the document hold here.
+    pub(crate) mend: Mend<'s>,
 }
 
-impl Sentence {
-    pub(crate) fn at(path: Path, message: impl Into<String>) -> Self {
+impl<'s> Sentence<'s> {
+    /// A value that would have to be what the schema says.
+    pub(crate) fn at(path: Path, message: impl Into<String>, schema: &'s Value) -> Self {
         Self {
+            mend: Mend::value(&path, schema),
             path,
             at_key: false,
             message: message.into(),
@@ -28,19 +32,8 @@ impl Sentence {
     }
 }
 
-/// Adds the sentences of one violation.
-pub(crate) fn explain(root: &Value, error: &ValidationError<'_>, problems: &mut Problems) {
-    for sentence in sentences(root, error) {
-        if sentence.at_key {
-            problems.add_at_key(sentence.path, sentence.message);
-        } else {
-            problems.add(sentence.path, sentence.message);
-        }
-    }
-}
-
 /// The sentences of one violation: several when keys are unknown, none when another violation says it better.
-pub(crate) fn sentences(root: &Value, error: &ValidationError<'_>) -> Vec<Sentence> {
+pub(crate) fn sentences<'s>(root: &'s Value, error: &ValidationError<'_>) -> Vec<Sentence<'s>> {
     let path = instance_path(error);
     let instance = error.instance().as_ref();
     let pointer = error.schema_path().as_str();
@@ -64,7 +57,7 @@ pub(crate) fn sentences(root: &Value, error: &ValidationError<'_>) -> Vec<Senten
         }
         Kind::Required { property } => return vec![missing(root, schema, &path, property)],
         Kind::Type { .. } => must_be(&expected(root, schema), instance),
-        Kind::Enum { .. } => return vec![Sentence::at(path, not_a_choice(root, schema, instance))],
+        Kind::Enum { .. } => not_a_choice(root, schema, instance),
         Kind::Constant { expected_value } => {
             must_be(&one_of(std::slice::from_ref(&**expected_value)), instance)
         }
@@ -99,7 +92,7 @@ pub(crate) fn sentences(root: &Value, error: &ValidationError<'_>) -> Vec<Senten
         Kind::PropertyNames { error } => format!("a key is not allowed: {error}"),
         _ => error.to_string(),
     };
-    vec![Sentence::at(path, message)]
+    vec![Sentence::at(path, message, schema)]
 }
 
 /// The instance path of a violation.
@@ -130,54 +123,73 @@ pub(crate) fn not_a_choice(root: &Value, schema: &Value, instance: &Value) -> St
     }
 }
 
-fn missing(root: &Value, schema: &Value, path: &Path, property: &Value) -> Sentence {
+fn missing<'s>(
+    root: &'s Value,
+    schema: &'s Value,
+    path: &Path,
+    property: &Value,
+) -> Sentence<'s> {
     let key = property.as_str().unwrap_or_default();
     let wanted = schema
         .get("properties")
-        .and_then(|properties| properties.get(key))
+        .and_then(|properties| properties.get(key));
+    let words = wanted
         .map(|schema| format!(": {}", expected(root, schema)))
         .unwrap_or_default();
-    Sentence::at(
-        path.clone(),
-        format!("the key \"{key}\" is missing; add it{wanted}"),
-    )
+    Sentence {
+        path: path.clone(),
+        at_key: false,
+        message: format!("the key \"{key}\" is missing; add it{words}"),
+        mend: Mend::value(&path.join(key), wanted.unwrap_or(&Value::Bool(true))),
+    }
 }
 
-fn unknown_keys(
-    root: &Value,
-    schema: &Value,
+fn unknown_keys<'s>(
+    root: &'s Value,
+    schema: &'s Value,
     path: &Path,
     unexpected: &[String],
     inherited: bool,
-) -> Vec<Sentence> {
+) -> Vec<Sentence<'s>> {
     let mut known = Vec::new();
     keys(root, schema, inherited, &mut known);
+    let names: Vec<String> = known.iter().map(|(name, _)| name.clone()).collect();
     unexpected
         .iter()
         // A key that one of the alternatives knows is unevaluated because that alternative failed, which is told anyway.
-        .filter(|key| !known.contains(key))
+        .filter(|key| !names.contains(key))
         .map(|key| {
-            let names = known.iter().map(String::as_str);
-            let message = match meant(key, names) {
+            let message = match meant(key, names.iter().map(String::as_str)) {
                 Some(name) => format!("unknown key; did you mean \"{name}\"?"),
-                None if known.is_empty() => "unknown key; remove it".to_owned(),
-                None => format!("unknown key; remove it, or use one of: {}", list(&known)),
+                None if names.is_empty() => "unknown key; remove it".to_owned(),
+                None => format!("unknown key; remove it, or use one of: {}", list(&names)),
             };
             Sentence {
                 path: path.join(key.as_str()),
                 at_key: true,
                 message,
+                mend: Mend::Unknown {
+                    mapping: path.clone(),
+                    key: key.clone(),
+                    known: known.clone(),
+                },
             }
         })
         .collect()
 }
 
 /// The keys a schema knows; with `inherited` those of everything it is composed of too.
-fn keys(root: &Value, schema: &Value, inherited: bool, found: &mut Vec<String>) {
+fn keys<'s>(
+    root: &'s Value,
+    schema: &'s Value,
+    inherited: bool,
+    found: &mut Vec<(String, &'s Value)>,
+) {
     let own = schema.get("properties").and_then(Value::as_object);
     found.extend(
         own.into_iter()
-            .flat_map(|properties| properties.keys().cloned()),
+            .flatten()
+            .map(|(name, schema)| (name.clone(), schema)),
     );
     if !inherited {
         return;

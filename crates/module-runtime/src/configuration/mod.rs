@@ -1,14 +1,18 @@
 //! A module's configuration: one typed document, checked as a whole, with every problem located.
 //!
 //! Reading goes: YAML (or JSON) with the position of every node → the type's JSON Schema, all violations collected →
-//! the type itself → [`ModuleConfiguration::check`]. Each step runs only when the one before it found nothing.
+//! the type itself → [`ModuleConfiguration::check`]. A document in which the schema or the type found something goes on as
+//! a repaired copy, so that one run lists every problem; what that can and cannot tell is said in `standing.rs`.
 
 mod alternatives;
 mod document;
 mod explain;
+mod filler;
 mod path;
 mod problem;
+mod repair;
 mod schema;
+mod standing;
 mod units;
 mod watch;
 mod words;
@@ -38,6 +42,9 @@ pub trait ModuleConfiguration:
     serde::de::DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static
 {
     /// What the schema cannot say. Every problem is added with its path: `problems.add(path!["devices", 3, "unit"], "…")`.
+    ///
+    /// `self` always holds by the schema. Where the document does not, this is called several times, with different values in
+    /// the places that are wrong, and only a problem that is added every time with the same words is told.
     fn check(&self, problems: &mut Problems);
 }
 
@@ -95,20 +102,13 @@ pub fn load_str<C: ModuleConfiguration>(
     let name = take_text(&mut value, "name", &mut problems);
     let version = take_text(&mut value, "version", &mut problems);
 
-    match schema::CheckedSchema::of::<C>() {
-        Ok(schema) => schema.check(&value, &mut problems),
-        Err(error) => problems.add(Path::root(), error.to_string()),
-    }
-    let mut configuration = None;
-    if problems.is_empty() {
-        match serde_path_to_error::deserialize::<_, C>(value) {
-            Ok(typed) => {
-                typed.check(&mut problems);
-                configuration = Some(typed);
-            }
-            Err(error) => problems.add(typed_path(error.path()), error.inner().to_string()),
+    let configuration = match CheckedSchema::of::<C>() {
+        Ok(schema) => typed::<C>(&schema, &value, &mut problems),
+        Err(error) => {
+            problems.add(Path::root(), error.to_string());
+            None
         }
-    }
+    };
     problems.into_result(file_name, &hash)?;
     match configuration {
         Some(configuration) => Ok(Loaded {
@@ -119,6 +119,33 @@ pub fn load_str<C: ModuleConfiguration>(
         }),
         None => Err(unreadable(file_name, "cannot be read".to_owned())),
     }
+}
+
+/// The typed document, if it holds; every problem of it, if not.
+fn typed<C: ModuleConfiguration>(
+    schema: &CheckedSchema,
+    value: &Value,
+    problems: &mut Problems,
+) -> Option<C> {
+    let violations = schema.violations(value);
+    if violations.is_empty() {
+        match serde_path_to_error::deserialize::<_, C>(value) {
+            Ok(configuration) => {
+                configuration.check(problems);
+                return Some(configuration);
+            }
+            Err(error) => problems.add(typed_path(error.path()), error.inner().to_string()),
+        }
+    }
+    for sentence in violations {
+        if sentence.at_key {
+            problems.add_at_key(sentence.path, sentence.message);
+        } else {
+            problems.add(sentence.path, sentence.message);
+        }
+    }
+    standing::check::<C>(schema, value, problems);
+    None
 }
 
 fn load_bytes<C: ModuleConfiguration>(

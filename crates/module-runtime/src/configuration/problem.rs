@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::document::Document;
 use super::path::Path;
+use super::repair::Places;
 
 /// One thing to mend in a configuration document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -58,11 +59,24 @@ impl fmt::Display for ConfigurationError {
 
 impl std::error::Error for ConfigurationError {}
 
+/// A problem that has no position yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Found {
+    pub(crate) path: Path,
+    pub(crate) at_key: bool,
+    pub(crate) message: String,
+}
+
 /// Collects the problems of one document; knows where each path is in the file.
+///
+/// A document that its schema refused is checked as a repaired copy, so that one run tells everything. Then nothing that is
+/// added about a repaired place is taken in, and what comes from the repair is told apart (see [`super::ModuleConfiguration`]).
 #[derive(Debug)]
 pub struct Problems {
     document: Document,
-    found: Vec<(Path, bool, String)>,
+    found: Vec<Found>,
+    /// While a repaired copy is checked: where it is not the document.
+    copy: Option<Places>,
 }
 
 impl Problems {
@@ -70,18 +84,45 @@ impl Problems {
         Self {
             document,
             found: Vec::new(),
+            copy: None,
         }
     }
 
     /// Adds a problem at a value. The message says what is wrong and the remedy; a path that is not in the document
     /// (a default, a missing key) is placed at the nearest thing that is.
     pub fn add(&mut self, path: impl Into<Path>, message: impl Into<String>) {
-        self.found.push((path.into(), false, message.into()));
+        self.push(path.into(), false, message.into());
     }
 
     /// Adds a problem at a mapping's key instead of its value: the key itself is what is wrong.
     pub fn add_at_key(&mut self, path: impl Into<Path>, message: impl Into<String>) {
-        self.found.push((path.into(), true, message.into()));
+        self.push(path.into(), true, message.into());
+    }
+
+    fn push(&mut self, path: Path, at_key: bool, message: String) {
+        let path = match &self.copy {
+            Some(copy) if copy.is_filled(&path) || copy.is_moved(&path) => return,
+            Some(copy) => copy.written(&path),
+            None => path,
+        };
+        self.found.push(Found {
+            path,
+            at_key,
+            message,
+        });
+    }
+
+    /// What a check adds about a repaired copy of the document; it is not kept.
+    pub(crate) fn in_copy(&mut self, places: Places, check: impl FnOnce(&mut Self)) -> Vec<Found> {
+        let before = self.found.len();
+        self.copy = Some(places);
+        check(self);
+        self.copy = None;
+        self.found.split_off(before)
+    }
+
+    pub(crate) fn extend(&mut self, found: Vec<Found>) {
+        self.found.extend(found);
     }
 
     /// Adds a problem when `value` is out of `range`; works for numbers, [`super::Duration`] and [`super::ByteSize`].
@@ -105,11 +146,16 @@ impl Problems {
 
     /// `line:column` of a path: for messages that point at a second place.
     pub fn location(&self, path: impl Into<Path>) -> String {
-        let position = self.document.position(&path.into(), false);
+        let path = path.into();
+        let path = match &self.copy {
+            Some(copy) => copy.written(&path),
+            None => path,
+        };
+        let position = self.document.position(&path, false);
         format!("{}:{}", position.line, position.column)
     }
 
-    /// Whether nothing was added yet.
+    /// Whether nothing is wrong so far; never while a repaired copy is checked.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
@@ -121,14 +167,14 @@ impl Problems {
         let mut problems: Vec<Problem> = self
             .found
             .into_iter()
-            .map(|(path, at_key, message)| {
-                let position = self.document.position(&path, at_key);
+            .map(|found| {
+                let position = self.document.position(&found.path, found.at_key);
                 Problem {
                     file: file.to_owned(),
                     line: position.line,
                     column: position.column,
-                    path: path.to_string(),
-                    message,
+                    path: found.path.to_string(),
+                    message: found.message,
                 }
             })
             .collect();

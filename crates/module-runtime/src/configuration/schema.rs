@@ -4,9 +4,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::explain;
+use super::explain::{self, Sentence};
 use super::path::Path;
-use super::problem::Problems;
 
 /// A JSON Schema that the validator refused: a mistake in the type, not in a document.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +45,12 @@ impl CheckedSchema {
         &self.schema
     }
 
-    /// Adds everything in `value` that the schema forbids.
-    pub(crate) fn check(&self, value: &Value, problems: &mut Problems) {
-        for error in self.validator.iter_errors(value) {
-            explain::explain(&self.schema, &error, problems);
-        }
+    /// Everything in `value` that the schema forbids.
+    pub(crate) fn violations(&self, value: &Value) -> Vec<Sentence<'_>> {
+        self.validator
+            .iter_errors(value)
+            .flat_map(|error| explain::sentences(&self.schema, &error))
+            .collect()
     }
 
     /// The first violation as (path, message), for documents that have no file: command inputs.

@@ -161,6 +161,7 @@ impl JsonSchema for Duration {
             "type": "string",
             "pattern": "^[0-9]{1,10}(ms|s|m|h)$",
             "description": format!("Written as {DURATION_WORDS}"),
+            "examples": ["1s", "10ms", "24h"],
             "x-expected": DURATION_WORDS,
         })
     }
@@ -209,6 +210,7 @@ impl JsonSchema for ByteSize {
             "pattern": "^[0-9]{1,15}(B|KiB|MiB|GiB)?$",
             "minimum": 0,
             "description": format!("Written as {BYTES_WORDS}"),
+            "examples": ["64KiB", "16MiB", "1GiB"],
             "x-expected": BYTES_WORDS,
         })
     }

@@ -1,0 +1,90 @@
+//! What is wrong with a document whatever its mistakes were meant to be.
+//!
+//! Semantic checks need a document that holds, so they see a repaired copy of one that does not. What they find there
+//! may come from the repair: a tag whose address was no number got address 0, where another tag is. So several copies
+//! are made, each with other values in the repaired places, and only what is found in all of them is told. Nothing is
+//! told about a repaired place itself.
+//!
+//! One value cannot be guessed this way: the name that others refer to. "There is no device press-1" is the fault of the
+//! device whose name is a number. So for every text that is reported one more copy has it in each repaired text.
+//!
+//! What remains: problems that only come to light with the right values (the overlap of a tag whose type is misspelled)
+//! are told after the repair; and when a mapping hangs from an unknown key that nothing hints at, what refers to its
+//! content may be told as missing.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::Value;
+
+use super::ModuleConfiguration;
+use super::filler::{Filler, TURNS};
+use super::path::{Path, Segment};
+use super::problem::{Found, Problems};
+use super::repair::{Repaired, repair};
+use super::schema::CheckedSchema;
+
+/// With more texts than these in question, what is said about the others is not told.
+const MOST_TEXTS: usize = 16;
+
+/// Adds the semantic problems of a document that does not hold. `problems` has what the schema says about it.
+pub(crate) fn check<C: ModuleConfiguration>(
+    schema: &CheckedSchema,
+    document: &Value,
+    problems: &mut Problems,
+) {
+    let root = schema.schema();
+    let Some(first) = repair::<C>(schema, document, &Filler::of_turn(root, 0)) else {
+        return;
+    };
+    for (path, message) in &first.told {
+        problems.add(path, message.as_str());
+    }
+    let (has_choice, has_any_text) = (first.has_choice, first.has_any_text);
+    let mut standing = findings(first, problems);
+    let mut keep = |standing: &mut Vec<Found>, filler: Filler<'_>| {
+        let Some(copy) = repair::<C>(schema, document, &filler) else {
+            return false;
+        };
+        let found: HashSet<Found> = findings(copy, problems).into_iter().collect();
+        standing.retain(|problem| found.contains(problem));
+        true
+    };
+    if has_choice && !standing.is_empty() {
+        let copies = (1..TURNS)
+            .filter(|turn| keep(&mut standing, Filler::of_turn(root, *turn)))
+            .count();
+        // One copy alone proves nothing.
+        if copies == 0 {
+            return;
+        }
+    }
+    if has_any_text && !standing.is_empty() {
+        let texts: BTreeSet<&str> = standing
+            .iter()
+            .filter_map(|problem| text_at(document, &problem.path))
+            .take(MOST_TEXTS)
+            .collect();
+        standing.retain(|problem| {
+            text_at(document, &problem.path).is_none_or(|text| texts.contains(text))
+        });
+        for text in texts {
+            keep(&mut standing, Filler::with_text(root, text));
+        }
+    }
+    problems.extend(standing);
+}
+
+fn findings<C: ModuleConfiguration>(copy: Repaired<C>, problems: &mut Problems) -> Vec<Found> {
+    problems.in_copy(copy.places, |problems| copy.configuration.check(problems))
+}
+
+fn text_at<'d>(document: &'d Value, path: &Path) -> Option<&'d str> {
+    let value = path
+        .segments()
+        .iter()
+        .try_fold(document, |value, segment| match segment {
+            Segment::Key(key) => value.get(key),
+            Segment::Index(index) => value.get(index),
+        });
+    value?.as_str()
+}
