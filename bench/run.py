@@ -81,15 +81,16 @@ def table(head, rows):
 def report(results):
     flow = results["pipeline"]
     processes = [
-        (name, f"{used.get('cpu_us_per_point', 0):.2f}", f"{used.get('pss_mb', 0):.1f}") for name, used in sorted(flow["processes"].items())
+        (name, f"{flow['cpu_s_per_million_points'][name]:.2f}", f"{flow['pss_kib'][name] / 1024:.1f}") for name in sorted(flow["pss_kib"])
     ]
     flow_rows = [(key, value) for key, value in flow.items() if not isinstance(value, (dict, list))]
     client_rows = [
         (row["window"], row["client"], f"{row['rate']:,.0f}", f"{row['cpu_us_per_message']:.0f}", f"{row['rate'] / node_rate(results, row):.1f}")
         for row in results["clients"]
     ]
-    queue_keys = list(results["queue"][0])
-    queue_rows = [[f"{row[key]:,.0f}" if isinstance(row[key], float) else row[key] for key in queue_keys] for row in results["queue"]]
+    queue_rows = [
+        (row["measurement"], row["batch"], row.get("callers", ""), row.get("with_appends", ""), f"{row['items_per_second']:,.0f}") for row in results["queue"]
+    ]
     return f"""# Benchmark results
 
 Written by `scripts/bench` on {results["date"]}; {results["machine"]}. Single run of a shared machine: ratios inside one table mean something, absolute rates less.
@@ -100,13 +101,13 @@ Everything on one machine, simulator and emulator included; figures of single pr
 
 {table(["", ""], flow_rows)}
 
-CPU microseconds per point and memory (PSS, MB) at the end:
+CPU microseconds per point (the same as CPU seconds per million points) and memory (PSS) at the end:
 
-{table(["process", "CPU µs/point", "PSS MB"], processes)}
+{table(["process", "CPU µs/point", "PSS MiB"], processes)}
 
 ## Durable queue (every append synced before it is confirmed)
 
-{table(queue_keys, queue_rows)}
+{table(["measurement", "batch", "callers", "appends go on", "items/s"], queue_rows)}
 
 ## Clients on one emulator, {SIZE}-byte messages, QoS 1, TLS
 

@@ -6,14 +6,14 @@ from modbus_peers.simulated import BLOCKS, DEVICES, age
 
 # fault, its details, the reasons that may be given
 FAULTS = [
-    # After a timeout a TCP connection is given up, and there is none for a while.
-    ("silent", {}, {"timeout", "no-connection"}),
+    # On TCP the connection is given up and made again after each timeout: that is no reason to say there is none.
+    ("silent", {}, {"timeout"}),
     # Later than the timeout of 300 ms: on a serial line each answer may arrive while the next request waits for its own.
-    ("slow", {"milliseconds": 450}, {"timeout", "no-connection"}),
+    ("slow", {"milliseconds": 450}, {"timeout"}),
     ("exception", {"code": 6}, {"device-busy"}),
     ("disconnect", {}, {"no-connection", "timeout"}),
-    ("corrupt", {}, {"bad-response", "no-connection", "timeout"}),
-    ("wrong-transaction", {}, {"bad-response", "no-connection", "timeout"}),
+    ("corrupt", {}, {"bad-response", "timeout"}),
+    ("wrong-transaction", {}, {"bad-response", "timeout"}),
     ("wrong-count", {}, {"bad-response"}),
 ]
 # A value is at most as old as the time one request may take, and the events of both requests of a cycle.

@@ -1,5 +1,6 @@
 //! Puts a module together: arguments, logs, configuration, servers, sidecar, status, its work, shutdown.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;

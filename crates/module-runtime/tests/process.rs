@@ -51,10 +51,11 @@ fn main() -> ExitCode {
     if std::env::var_os(MODULE).is_some() {
         return module_runtime::run(module!(), work);
     }
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 8] = [
         ("an invalid first configuration ends with 78", invalid_first),
         ("check prints every problem", check),
         ("the schema is printed", schema),
+        ("a reader that leaves is no failure", reader_leaves),
         ("a module works until SIGTERM", works_until_terminated),
         ("a module that hangs is ended after its grace", hangs),
         ("a module that fails ends with 1", fails),
@@ -158,6 +159,10 @@ fn check(directory: &Path) {
         stderr.contains(":1:8: level: 13 brings bad luck"),
         "{stderr}"
     );
+    // What the schema says and what the check says come together.
+    let path = write(directory, "level: 13\nlevle: 2\n");
+    let stderr = ended(&module(&path, &["--check"]).output().unwrap(), 78);
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
     let path = write(directory, "level: 1\n");
     ended(&module(&path, &["--check"]).output().unwrap(), 0);
     ended(&module(&path, &["--chekc"]).output().unwrap(), 2);
@@ -169,6 +174,21 @@ fn schema(directory: &Path) {
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(schema["properties"]["level"]["maximum"], 255);
     assert_eq!(schema["properties"]["version"]["type"], "string");
+}
+
+fn reader_leaves(directory: &Path) {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut printing = module(directory, &["--print-schema"]);
+    ended(&printing.stdout(closed()).output().unwrap(), 0);
+    let path = write(directory, "level: high\n");
+    for arguments in [&["--check"][..], &[]] {
+        let mut failing = module(&path, arguments);
+        ended(&failing.stderr(closed()).output().unwrap(), 78);
+    }
 }
 
 fn works_until_terminated(directory: &Path) {

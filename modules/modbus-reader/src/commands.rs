@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{oneshot, watch};
 
+use crate::call_error::CallError;
 use crate::configuration::{Configuration, Device, Tag};
-use crate::connection::CallError;
 use crate::decode::Codec;
 use crate::encode::EncodeError;
 use crate::engine::InForce;

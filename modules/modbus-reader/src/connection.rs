@@ -1,91 +1,55 @@
 //! One connection to a link: opening it, one request at a time, and what to do after a failure.
 //!
-//! tokio-modbus 0.17 knows no timeouts, takes a late answer for the next one's, and does not check lengths: all of this
-//! is done here.
+//! tokio-modbus 0.17 knows no timeouts and does not check lengths: on TCP that is done here. A serial line is spoken to
+//! by [`RtuLine`].
 
 use std::io;
 use std::time::Duration;
 
-use measurement::BadReason;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_modbus::client::{Client, Context};
 use tokio_modbus::slave::SlaveContext;
-use tokio_modbus::{Error, Request as Pdu, Response, Slave};
+use tokio_modbus::{Error, Response, Slave};
 use tokio_serial::{DataBits, SerialStream, StopBits};
 
-use crate::configuration::{Link, Parity, Serial, Table, Tcp};
+use crate::call_error::CallError;
+use crate::configuration::{Link, Parity, Serial, Tcp};
 use crate::encode::Encoded;
 use crate::line_timing::LineTiming;
+use crate::query::Query;
 use crate::requests::{Answer, Request};
-use crate::shared_port::SharedPort;
-
-/// Why a request has no good answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CallError {
-    /// Nothing, or not all of it, in time.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    /// The device refused; code of MODBUS Application Protocol V1.1b3, section 7.
-    #[error("the device answered exception {0} ({reason})", reason = BadReason::from_modbus_exception(*.0))]
-    Exception(u8),
-    /// What came is not the answer to what was asked.
-    #[error("the answer is wrong: {0}")]
-    BadResponse(String),
-    /// The connection broke, or there is none.
-    #[error("no connection: {text}")]
-    Transport {
-        /// What kind of failure.
-        kind: io::ErrorKind,
-        /// In the system's words.
-        text: String,
-    },
-}
-
-impl CallError {
-    /// For events.
-    pub fn reason(&self) -> BadReason {
-        match self {
-            CallError::Timeout(_) => BadReason::Timeout,
-            CallError::Exception(code) => BadReason::from_modbus_exception(*code),
-            CallError::BadResponse(_) => BadReason::BadResponse,
-            CallError::Transport { .. } => BadReason::NoConnection,
-        }
-    }
-
-    /// Whether the device is there and spoke for itself. A gateway's exceptions 10 and 11 say the opposite.
-    pub fn is_answer(&self) -> bool {
-        matches!(self, CallError::Exception(code) if !matches!(code, 10 | 11))
-    }
-}
+use crate::rtu_line::RtuLine;
 
 /// An open connection.
+#[derive(Debug)]
 pub struct Connection {
-    context: Context,
-    line: Option<(SharedPort<SerialStream>, LineTiming)>,
+    transport: Transport,
     timeout: Duration,
-    gap: Duration,
     /// When the last request ended.
-    quiet_since: Instant,
+    last_used: Instant,
+    /// How long nothing was asked before the last request.
+    rested: Duration,
     /// Whether anything was answered on it yet.
     proven: bool,
 }
 
-impl std::fmt::Debug for Connection {
+enum Transport {
+    Tcp { context: Context, gap: Duration },
+    Serial(Box<RtuLine<SerialStream>>),
+}
+
+impl std::fmt::Debug for Transport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Connection")
-            .field("line", &self.line)
-            .field("proven", &self.proven)
-            .finish_non_exhaustive()
+        match self {
+            Transport::Tcp { gap, .. } => formatter.debug_struct("Tcp").field("gap", gap).finish(),
+            Transport::Serial(line) => formatter.debug_tuple("Serial").field(line).finish(),
+        }
     }
 }
 
-/// A late answer comes within this time after its timeout, or not at all.
-const QUIET: Duration = Duration::from_millis(50);
-/// But a line that never rests is used again after this long.
-const DRAIN_AT_MOST: Duration = Duration::from_millis(500);
+/// A server that closes connections nobody uses does not do so before this time.
+const REST: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Connects within the link's timeout.
@@ -94,29 +58,48 @@ impl Connection {
     /// With the address or path in the message.
     pub async fn open(link: &Link) -> io::Result<Self> {
         let limit = link.timeout.get();
-        let gap = link.request_gap.map_or(Duration::ZERO, |gap| gap.get());
-        let (context, line, gap) = match (&link.tcp, &link.serial) {
-            (Some(tcp), _) => (open_tcp(tcp, limit).await?, None, gap),
+        let transport = match (&link.tcp, &link.serial) {
+            (Some(tcp), _) => Transport::Tcp {
+                context: open_tcp(tcp, limit).await?,
+                gap: link.request_gap.map_or(Duration::ZERO, |gap| gap.get()),
+            },
             (None, Some(serial)) => {
-                let port = SharedPort::new(open_serial(serial)?);
                 let timing = LineTiming::new(serial, link.request_gap);
-                (attach(&port), Some((port, timing)), timing.gap())
+                let line = RtuLine::new(open_serial(serial)?, timing, limit);
+                Transport::Serial(Box::new(line))
             }
             (None, None) => return Err(io::Error::other("the link has neither tcp nor serial")),
         };
         Ok(Self {
-            context,
-            line,
+            transport,
             timeout: limit,
-            gap,
-            quiet_since: Instant::now(),
+            last_used: Instant::now(),
+            rested: Duration::ZERO,
             proven: false,
         })
     }
 
-    /// Whether the other end answered anything since the connection was made.
-    pub fn is_proven(&self) -> bool {
+    /// Whether a failure of the last request says nothing of the device: the connection was good for earlier ones, or a
+    /// server may have closed it since nobody used it.
+    pub fn was_good(&self) -> bool {
+        let tcp = matches!(self.transport, Transport::Tcp { .. });
         self.proven
+    }
+
+    /// When a unit may be asked, since an answer of it may still be on its way; `None` if it may now.
+    pub fn quarantine(&self, unit: u8, now: Instant) -> Option<Instant> {
+        match &self.transport {
+            Transport::Tcp { .. } => None,
+            Transport::Serial(line) => line.quarantine().of(unit, now),
+        }
+    }
+
+    /// When [`Connection::quarantine`] ends next, of any unit.
+    pub fn quarantine_end(&self, now: Instant) -> Option<Instant> {
+        match &self.transport {
+            Transport::Tcp { .. } => None,
+            Transport::Serial(line) => line.quarantine().next_end(now),
+        }
     }
 
     /// Reads. The answer holds at least what was asked for.
@@ -126,34 +109,26 @@ impl Connection {
     /// # Errors
     /// After any but [`CallError::Exception`] call [`Connection::recover`].
     pub async fn read(&mut self, unit: u8, request: &Request) -> Result<Answer, CallError> {
-        let (address, count) = (request.address, request.count);
-        let pdu = match request.table {
-            Table::Coil => Pdu::ReadCoils(address, count),
-            Table::DiscreteInput => Pdu::ReadDiscreteInputs(address, count),
-            Table::HoldingRegister => Pdu::ReadHoldingRegisters(address, count),
-            Table::InputRegister => Pdu::ReadInputRegisters(address, count),
+        let query = Query::Read {
+            table: request.table,
+            address: request.address,
+            count: request.count,
         };
-        let transfer = self.transfer(request.table, count);
-        let response = self.call(unit, pdu, transfer).await?;
-        let (answer, found) = match response {
+        let (answer, found) = match self.call(unit, &query).await? {
             Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => {
-                let found = bits.len();
+                let found = bits.len() / 8;
                 (Answer::Bits(bits), found)
             }
             Response::ReadHoldingRegisters(registers) | Response::ReadInputRegisters(registers) => {
-                let found = registers.len();
+                let found = registers.len() * 2;
                 (Answer::Registers(registers), found)
             }
             other => return Err(unexpected(&other)),
         };
-        // Bits come in whole bytes (6.1), registers exactly as many as asked for (6.3).
-        let expected = match request.table.is_bits() {
-            true => usize::from(count).next_multiple_of(8),
-            false => usize::from(count),
-        };
-        if found != expected {
+        if query.data_bytes() != Some(found) {
+            let expected = query.data_bytes().unwrap_or_default();
             return Err(CallError::BadResponse(format!(
-                "{expected} values expected, {found} received"
+                "{expected} bytes of data expected, {found} received"
             )));
         }
         Ok(answer)
@@ -171,31 +146,9 @@ impl Connection {
         address: u16,
         value: &Encoded,
     ) -> Result<(), CallError> {
-        let (pdu, echo, count) = match value {
-            Encoded::Bit(bit) => (
-                Pdu::WriteSingleCoil(address, *bit),
-                Response::WriteSingleCoil(address, *bit),
-                1,
-            ),
-            Encoded::Registers(registers) => match registers.as_slice() {
-                [register] => (
-                    Pdu::WriteSingleRegister(address, *register),
-                    Response::WriteSingleRegister(address, *register),
-                    1,
-                ),
-                registers => {
-                    let count = u16::try_from(registers.len()).unwrap_or(u16::MAX);
-                    (
-                        Pdu::WriteMultipleRegisters(address, registers.into()),
-                        Response::WriteMultipleRegisters(address, count),
-                        count,
-                    )
-                }
-            },
-        };
-        let transfer = self.transfer(Table::HoldingRegister, count);
-        let response = self.call(unit, pdu, transfer).await?;
-        if response == echo {
+        let query = Query::write(address, value);
+        let response = self.call(unit, &query).await?;
+        if Some(&response) == query.confirmation().as_ref() {
             Ok(())
         } else {
             Err(unexpected(&response))
@@ -204,62 +157,51 @@ impl Connection {
 
     /// Makes the connection fit for the next request after an error. False if it must be dropped and opened again.
     pub async fn recover(&mut self, error: &CallError) -> bool {
-        let broken = match error {
-            CallError::Exception(_) => return true,
-            CallError::Timeout(_) | CallError::BadResponse(_) => false,
-            // The codec's way to say that no frame could be made of what came.
-            CallError::Transport { kind, .. } => *kind != io::ErrorKind::InvalidData,
-        };
-        // On TCP the late answer would be taken for the next one's; a new connection does not have it.
-        let Some((port, _)) = self.line.as_mut().filter(|_| !broken) else {
-            return false;
-        };
-        let drained = drain(port).await;
-        self.context = attach(port);
-        self.quiet_since = Instant::now();
-        drained
-    }
-
-    async fn call(
-        &mut self,
-        unit: u8,
-        pdu: Pdu<'_>,
-        transfer: Duration,
-    ) -> Result<Response, CallError> {
-        if !self.gap.is_zero() {
-            tokio::time::sleep_until(self.quiet_since + self.gap).await;
-        }
-        self.context.set_slave(Slave(unit));
-        let limit = self.timeout + transfer;
-        let outcome = timeout(limit, self.context.call(pdu)).await;
-        if !self.gap.is_zero() {
-            self.quiet_since = Instant::now();
-        }
-        let Ok(outcome) = outcome else {
-            return Err(CallError::Timeout(limit));
-        };
-        match outcome {
-            Ok(Ok(response)) => {
-                self.proven = true;
-                Ok(response)
-            }
-            Ok(Err(exception)) => {
-                self.proven = true;
-                Err(CallError::Exception(exception.into()))
-            }
-            Err(Error::Protocol(error)) => Err(CallError::BadResponse(cut(error.to_string()))),
-            Err(Error::Transport(error)) => Err(CallError::Transport {
-                kind: error.kind(),
-                text: error.to_string(),
-            }),
+        match (&mut self.transport, error) {
+            (_, CallError::Exception(_)) => true,
+            (_, CallError::Transport { .. }) => false,
+            (Transport::Serial(line), _) => line.drain().await,
+            // The late answer would be taken for the next one's; a new connection does not have it.
+            (Transport::Tcp { .. }, _) => false,
         }
     }
 
-    /// What the characters themselves take; on TCP nothing worth counting.
-    fn transfer(&self, table: Table, count: u16) -> Duration {
-        self.line
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, timing)| timing.transfer(table, count))
+    async fn call(&mut self, unit: u8, query: &Query<'_>) -> Result<Response, CallError> {
+        self.rested = self.last_used.elapsed();
+        let outcome = match &mut self.transport {
+            Transport::Tcp { context, gap } => {
+                if !gap.is_zero() {
+                    sleep_until(self.last_used + *gap).await;
+                }
+                call_tcp(context, unit, query, self.timeout).await
+            }
+            Transport::Serial(line) => line.call(unit, query, self.timeout).await,
+        };
+        self.last_used = Instant::now();
+        self.proven |= matches!(outcome, Ok(_) | Err(CallError::Exception(_)));
+        outcome
+    }
+}
+
+async fn call_tcp(
+    context: &mut Context,
+    unit: u8,
+    query: &Query<'_>,
+    limit: Duration,
+) -> Result<Response, CallError> {
+    context.set_slave(Slave(unit));
+    let outcome = timeout(limit, context.call(query.pdu()))
+        .await
+        .map_err(|_| CallError::Timeout(limit))?;
+    match outcome {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(exception)) => Err(CallError::Exception(exception.into())),
+        Err(Error::Protocol(error)) => Err(CallError::BadResponse(cut(error.to_string()))),
+        // The codec's way to say that no frame could be made of what came.
+        Err(Error::Transport(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(CallError::BadResponse(cut(error.to_string())))
+        }
+        Err(Error::Transport(error)) => Err(error.into()),
     }
 }
 
@@ -312,43 +254,4 @@ fn open_serial(serial: &Serial) -> io::Result<SerialStream> {
         let text = format!("cannot open {}: {error}", serial.path);
         io::Error::new(io::Error::from(error).kind(), text)
     })
-}
-
-fn attach(port: &SharedPort<SerialStream>) -> Context {
-    tokio_modbus::client::rtu::attach(port.clone())
-}
-
-/// Reads what still comes until the line rests. False if the port is gone.
-async fn drain<T: AsyncRead + Unpin>(port: &mut T) -> bool {
-    let mut bytes = [0; 256];
-    let end = Instant::now() + DRAIN_AT_MOST;
-    while Instant::now() < end {
-        match timeout(QUIET, port.read(&mut bytes)).await {
-            Err(_) => return true,
-            Ok(Ok(0) | Err(_)) => return false,
-            Ok(Ok(_)) => {}
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncWriteExt;
-
-    #[tokio::test(start_paused = true)]
-    async fn draining_takes_what_comes_late_and_ends() {
-        let (mut ours, mut theirs) = tokio::io::duplex(64);
-        let late = tokio::spawn(async move {
-            for _ in 0..3 {
-                tokio::time::sleep(QUIET / 2).await;
-                theirs.write_all(b"late").await.unwrap();
-            }
-            theirs
-        });
-        assert!(drain(&mut ours).await);
-        drop(late.await.unwrap());
-        assert!(!drain(&mut ours).await, "the port is gone");
-    }
 }

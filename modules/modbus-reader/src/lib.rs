@@ -5,12 +5,13 @@
 //!                              Schedule  when                ▲
 //!                              Parking   whether             │ rendered events
 //!                              Stream    requests, decoding ─┘
-//!                              Connection  one request at a time
+//!                              Connection  one request at a time: tokio-modbus on TCP, RtuLine on a serial line
 //! ```
 //!
-//! `planner`, `decode`, `encode`, `scheduler` and `parking` do no I/O.
+//! `planner`, `decode`, `encode`, `scheduler`, `parking`, `quarantine` and `rtu_frame` do no I/O.
 
 pub mod backoff;
+pub mod call_error;
 pub mod commands;
 pub mod configuration;
 pub mod connection;
@@ -27,9 +28,12 @@ mod module;
 pub mod parking;
 pub mod planner;
 pub mod publisher;
+pub mod quarantine;
+pub mod query;
 pub mod requests;
+pub mod rtu_frame;
+pub mod rtu_line;
 pub mod scheduler;
-pub mod shared_port;
 pub mod stream;
 
 pub use module::run;

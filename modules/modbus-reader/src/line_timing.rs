@@ -10,6 +10,7 @@ use crate::configuration::{Parity, Serial, Table};
 #[derive(Debug, Clone, Copy)]
 pub struct LineTiming {
     character: Duration,
+    silence: Duration,
     gap: Duration,
 }
 
@@ -22,13 +23,22 @@ impl LineTiming {
         let parity = u32::from(serial.parity != Parity::None);
         let bits = 1 + u32::from(serial.data_bits) + parity + u32::from(serial.stop_bits);
         let character = Duration::from_secs(1) * bits / serial.baud_rate.max(1);
-        let least = if serial.baud_rate > 19200 {
+        let silence = if serial.baud_rate > 19200 {
             Duration::from_micros(1750)
         } else {
             character * 7 / 2
         };
-        let gap = configured.map_or(least, |configured| configured.get().max(least));
-        Self { character, gap }
+        let gap = configured.map_or(silence, |configured| configured.get().max(silence));
+        Self {
+            character,
+            silence,
+            gap,
+        }
+    }
+
+    /// Silence that ends a frame.
+    pub fn silence(&self) -> Duration {
+        self.silence
     }
 
     /// Silence before a request.

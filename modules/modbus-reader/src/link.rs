@@ -1,5 +1,6 @@
 //! One task per link: polls its devices by schedule, one request at a time, with commands in between.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::call_error::CallError;
 use crate::configuration::{Device, Link};
-use crate::connection::{CallError, Connection};
+use crate::connection::Connection;
 use crate::device_states::{Condition, DeviceStates};
 use crate::event_buffer::EventBuffer;
 use crate::link_commands::LinkCommand;
@@ -22,8 +24,11 @@ use crate::stream::Stream;
 
 /// Attempts to connect are at most this far apart.
 const LONGEST_RECONNECT: Duration = Duration::from_secs(30);
-/// A connection that had to be dropped after a timeout is usually back within a round trip.
+/// A connection that had to be dropped is usually back within a round trip.
 const RECONNECTING: Duration = Duration::from_millis(250);
+
+/// Commands that wait for units in quarantine; beyond these, commands for other units wait with them.
+const HELD: usize = 32;
 
 /// Where a link's results go; shared by all links.
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ enum Line {
         attempt: BoxFuture<'static, std::io::Result<Connection>>,
         /// Until then cycles wait for the attempt even beyond their deadline.
         patience: Instant,
+        /// Of cycles that do not wait any longer.
+        reason: BadReason,
     },
     /// Until the next attempt.
     Waiting(Instant),
@@ -67,6 +74,8 @@ pub struct LinkTask {
     line: Line,
     backoff: Backoff,
     commands: mpsc::Receiver<LinkCommand>,
+    /// Commands taken over that wait, some for the end of their unit's quarantine. At most [`HELD`].
+    held: VecDeque<LinkCommand>,
     stop: CancellationToken,
     outlets: Outlets,
     released: Vec<Released>,
@@ -112,6 +121,7 @@ impl LinkTask {
             schedule,
             backoff,
             commands,
+            held: VecDeque::with_capacity(HELD),
             stop,
             outlets,
             released: Vec::new(),
@@ -120,7 +130,7 @@ impl LinkTask {
 
     /// Runs until the token given is cancelled; then the connection is closed. A write that was begun is finished.
     pub async fn run(mut self) {
-        self.connect(false);
+        self.connect(None);
         while !self.stop.is_cancelled() {
             self.release();
             match self.line {
@@ -150,19 +160,48 @@ impl LinkTask {
 
     /// One command and one request, or waits for the next of either.
     async fn work(&mut self) {
-        if let Ok(command) = self.commands.try_recv() {
+        if let Some(command) = self.next_command() {
             self.execute(command).await;
         }
-        if let Some(stream) = self.schedule.earliest() {
+        let Line::Up(connection) = &self.line else {
+            return;
+        };
+        let now = Instant::now();
+        let may_go_on = |index: usize| {
+            let device = &self.devices[self.streams[index].device];
+            // A cycle that only has to be broken off need not wait.
+            connection.quarantine(device.unit, now).is_none() || !device.parking.may_ask(index)
+        };
+        if let Some(stream) = self.schedule.earliest(may_go_on) {
             return self.poll(stream).await;
         }
-        let due = self.schedule.next_due(Instant::now());
+        let due = self.schedule.next_due(now);
+        let wake = connection
+            .quarantine_end(now)
+            .map_or(due, |end| end.min(due));
+        let room = self.held.len() < HELD;
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
-            Some(command) = self.commands.recv() => self.execute(command).await,
-            () = sleep_until(due) => {}
+            Some(command) = self.commands.recv(), if room => self.held.push_back(command),
+            () = sleep_until(wake) => {}
         }
+    }
+
+    /// The first command whose unit may be asked.
+    fn next_command(&mut self) -> Option<LinkCommand> {
+        while self.held.len() < HELD
+            && let Ok(command) = self.commands.try_recv()
+        {
+            self.held.push_back(command);
+        }
+        let Line::Up(connection) = &self.line else {
+            return None;
+        };
+        let now = Instant::now();
+        let free = |command: &LinkCommand| connection.quarantine(command.unit, now).is_none();
+        let position = self.held.iter().position(free)?;
+        self.held.remove(position)
     }
 
     /// Sends the next request of a running cycle.
@@ -214,7 +253,6 @@ impl LinkTask {
 
     /// The device spoke; if that was the last request, the cycle succeeded.
     fn answered(&mut self, index: usize) {
-        self.backoff.reset();
         let stream = &self.streams[index];
         if stream.request().is_some() {
             return;
@@ -232,12 +270,12 @@ impl LinkTask {
 
     /// No valid answer: the connection is mended, the request repeated or the cycle broken off.
     async fn unanswered(&mut self, index: usize, error: &CallError, text: &str) {
-        let was_proven = matches!(&self.line, Line::Up(connection) if connection.is_proven());
+        let was_good = matches!(&self.line, Line::Up(connection) if connection.was_good());
         self.mend(error).await;
         let stream = &mut self.streams[index];
         let device = &mut self.devices[stream.device];
         // A server may close a connection that was idle: that costs no attempt, once.
-        let closed = matches!(error, CallError::Transport { .. }) && was_proven;
+        let closed = error.is_transport() && was_good;
         if closed && stream.attempts == 0 {
             return;
         }
@@ -264,26 +302,33 @@ impl LinkTask {
         let Line::Up(connection) = &mut self.line else {
             return;
         };
-        let proven = connection.is_proven();
+        let was_good = connection.was_good();
         if connection.recover(error).await {
             return;
         }
-        if matches!(error, CallError::Transport { .. }) && !proven {
+        if error.is_transport() && !was_good {
             // It accepts connections and closes them: as good as none.
             self.wait(&error.to_string());
         } else {
-            self.connect(true);
+            self.connect(Some(error));
         }
     }
 
-    fn connect(&mut self, again: bool) {
+    /// Begins an attempt; `after` is why the last connection was dropped, if one was up until now.
+    fn connect(&mut self, after: Option<&CallError>) {
         self.outlets.metrics.connects.increment(1);
         let link = Arc::clone(&self.link);
         let attempt = Box::pin(async move { Connection::open(&link).await });
-        let patience = if again { RECONNECTING } else { Duration::ZERO };
+        let patience = after.map_or(Duration::ZERO, |_| RECONNECTING);
+        // The old connection was given up because of an answer: that connecting fails is yet to be seen.
+        let reason = match after {
+            Some(error) if !error.is_transport() => BadReason::Timeout,
+            _ => BadReason::NoConnection,
+        };
         self.line = Line::Connecting {
             attempt,
             patience: Instant::now() + patience,
+            reason,
         };
     }
 
@@ -293,6 +338,9 @@ impl LinkTask {
         tracing::debug!(link = self.link.name, reason, ?wait, "no connection");
         self.no_connection(Some(reason));
         self.line = Line::Waiting(Instant::now() + wait);
+        for command in self.held.drain(..) {
+            command.refuse(&self.link.name);
+        }
     }
 
     fn no_connection(&mut self, reason: Option<&str>) {
@@ -306,10 +354,15 @@ impl LinkTask {
 
     /// While an attempt to connect runs, cycles wait for it, at a first connection until their deadline.
     async fn connecting(&mut self) {
-        let Line::Connecting { attempt, patience } = &mut self.line else {
+        let Line::Connecting {
+            attempt,
+            patience,
+            reason,
+        } = &mut self.line
+        else {
             return;
         };
-        let patience = *patience;
+        let (patience, reason) = (*patience, *reason);
         let deadline = self.schedule.running().map(|(_, deadline)| deadline).min();
         let due = self.schedule.next_due(Instant::now());
         let wake = deadline.map_or(due, |deadline| deadline.max(patience).min(due));
@@ -320,11 +373,12 @@ impl LinkTask {
                 Ok(connection) => self.connected(connection),
                 Err(error) => self.wait(&error.to_string()),
             },
-            () = sleep_until(wake) => self.give_up_overdue(patience),
+            () = sleep_until(wake) => self.give_up_overdue(patience, reason),
         }
     }
 
     fn connected(&mut self, connection: Connection) {
+        self.backoff.reset();
         self.line = Line::Up(connection);
         for device in &mut self.devices {
             if device.parking.is_parked() {
@@ -335,7 +389,7 @@ impl LinkTask {
         }
     }
 
-    fn give_up_overdue(&mut self, patience: Instant) {
+    fn give_up_overdue(&mut self, patience: Instant, reason: BadReason) {
         let now = Instant::now();
         if now < patience {
             return;
@@ -346,18 +400,18 @@ impl LinkTask {
             .map(|(stream, _)| stream)
             .collect();
         for stream in overdue {
-            self.give_up(stream, BadReason::NoConnection);
+            self.give_up(stream, reason);
         }
     }
 
     /// Between attempts to connect, cycles end at once.
     async fn waiting(&mut self, until: Instant) {
-        while let Some(stream) = self.schedule.earliest() {
+        while let Some(stream) = self.schedule.earliest(|_| true) {
             self.give_up(stream, BadReason::NoConnection);
         }
         let now = Instant::now();
         if now >= until {
-            return self.connect(false);
+            return self.connect(None);
         }
         let due = self.schedule.next_due(now);
         tokio::select! {

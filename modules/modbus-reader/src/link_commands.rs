@@ -3,7 +3,8 @@
 use measurement::{BadReason, Reading};
 use tokio::sync::oneshot;
 
-use crate::connection::{CallError, Connection};
+use crate::call_error::CallError;
+use crate::connection::Connection;
 use crate::encode::Encoded;
 use crate::requests::Request;
 

@@ -61,9 +61,10 @@ impl Schedule {
         }
     }
 
-    /// The running stream with the earliest deadline (the end of its period).
-    pub fn earliest(&self) -> Option<usize> {
+    /// Of the running streams that `may` go on, the one with the earliest deadline (the end of its period).
+    pub fn earliest(&self, may: impl Fn(usize) -> bool) -> Option<usize> {
         self.running()
+            .filter(|(stream, _)| may(*stream))
             .min_by_key(|(stream, deadline)| (*deadline, *stream))
             .map(|(stream, _)| stream)
     }
@@ -150,15 +151,16 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule::new(start, [ms(1000), ms(100)]);
         released(&mut schedule, start);
-        assert_eq!(schedule.earliest(), Some(1));
+        assert_eq!(schedule.earliest(|_| true), Some(1));
+        assert_eq!(schedule.earliest(|stream| stream != 1), Some(0));
         schedule.finish(1);
-        assert_eq!(schedule.earliest(), Some(0));
+        assert_eq!(schedule.earliest(|_| true), Some(0));
         released(&mut schedule, start + ms(100));
-        assert_eq!(schedule.earliest(), Some(1));
+        assert_eq!(schedule.earliest(|_| true), Some(1));
         // Overloaded: once its deadline is near, the slow one is next.
         schedule.finish(1);
         released(&mut schedule, start + ms(950));
-        assert_eq!(schedule.earliest(), Some(0));
+        assert_eq!(schedule.earliest(|_| true), Some(0));
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use measurement::Measurements;
@@ -184,6 +185,56 @@ async fn a_device_whose_requests_close_the_connection_is_parked() {
     bench.until("the other", of("one")).await;
     server.set(2, Manner::Well);
     bench.until("back", of("two")).await;
+    bench.check_sequences();
+    bench.engine.stop().await;
+}
+
+/// The link's only device, on a server that answers nothing and closes connections nobody uses.
+#[tokio::test]
+async fn a_silent_device_has_a_connection() {
+    let server = Server::start().await;
+    server.set(1, Manner::Silent);
+    server.close_idle(Duration::from_millis(300));
+    let mut bench = Bench::new();
+    let text =
+        two_devices(&server, "park_after: 2, park_for: 1200ms").replace("[one, two]", "[one]");
+    bench.apply(&text).await;
+    bench.until("timeout", bad("one", "timeout")).await;
+    bench.until("parked", bad("one", "parked")).await;
+    // Every try after parking begins with a connection that was closed meanwhile.
+    while server.requests_of(1).len() < 6 {
+        bench.until("parked on", bad("one", "parked")).await;
+        let state = &bench.states.details()["devices"]["one"]["state"];
+        assert!(
+            ["failing", "parked"].contains(&state.as_str().unwrap()),
+            "{state}"
+        );
+    }
+    let reasons: BTreeSet<&str> = (bench.seen.iter())
+        .flat_map(|event| event.bad.values().map(String::as_str))
+        .collect();
+    assert_eq!(reasons, BTreeSet::from(["parked", "timeout"]));
+    server.set(1, Manner::Well);
+    bench.until("back", of("one")).await;
+    bench.check_sequences();
+    bench.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_closes_is_tried_at_a_steady_pace() {
+    let server = Server::start().await;
+    server.set(1, Manner::Close);
+    server.set(2, Manner::Close);
+    let mut bench = Bench::new();
+    bench
+        .apply(&two_devices(&server, "retries: 0, park_after: 1000"))
+        .await;
+    // The waits would be 20 ms, 40 ms, …, 10 s if they grew, too long for as many attempts.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while server.connections() < 30 {
+        assert!(tokio::time::Instant::now() < deadline);
+        bench.until("an event", |event| !event.bad.is_empty()).await;
+    }
     bench.check_sequences();
     bench.engine.stop().await;
 }

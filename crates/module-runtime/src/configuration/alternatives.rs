@@ -192,7 +192,11 @@ fn by_key<'s>(
 }
 
 /// The alternatives whose type fits the instance; of several the one with the fewest violations, if it is one.
-fn by_type<'s>(root: &'s Value, branches: &[Branch<'_, '_>], path: &Path) -> Option<Vec<Sentence<'s>>> {
+fn by_type<'s>(
+    root: &'s Value,
+    branches: &[Branch<'_, '_>],
+    path: &Path,
+) -> Option<Vec<Sentence<'s>>> {
     let mut fitting: Vec<&Branch<'_, '_>> = branches
         .iter()
         .filter(|branch| {

@@ -123,12 +123,7 @@ pub(crate) fn not_a_choice(root: &Value, schema: &Value, instance: &Value) -> St
     }
 }
 
-fn missing<'s>(
-    root: &'s Value,
-    schema: &'s Value,
-    path: &Path,
-    property: &Value,
-) -> Sentence<'s> {
+fn missing<'s>(root: &'s Value, schema: &'s Value, path: &Path, property: &Value) -> Sentence<'s> {
     let key = property.as_str().unwrap_or_default();
     let wanted = schema
         .get("properties")

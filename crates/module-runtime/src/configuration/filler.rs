@@ -81,7 +81,7 @@ impl<'s> Filler<'s> {
             values.extend(choices);
         } else if let Some(examples) = either("examples").and_then(Value::as_array) {
             values.extend(examples.iter().cloned());
-        } else if let Some(branches) = alternatives(target) {
+        } else if let Some(branches) = alternatives(target).filter(|_| !is_object(target)) {
             let branches = branches.iter().filter(|branch| !is_null(branch));
             values.extend(branches.flat_map(|branch| {
                 match self.object_schema(branch, depth) {
@@ -151,7 +151,7 @@ impl<'s> Filler<'s> {
     fn object_schema(&self, schema: &'s Value, depth: usize) -> Option<&'s Value> {
         let depth = depth.checked_sub(1)?;
         let target = resolve(self.root, schema);
-        if types(target).any(|kind| kind == "object") || target.get("properties").is_some() {
+        if is_object(target) {
             return Some(target);
         }
         let fitting: Vec<&'s Value> = alternatives(target)?
@@ -252,6 +252,10 @@ pub(crate) fn is_any_text(schema: &Value) -> bool {
             .all(|keyword| schema.get(keyword).is_none())
 }
 
+fn is_object(schema: &Value) -> bool {
+    types(schema).any(|kind| kind == "object") || schema.get("properties").is_some()
+}
+
 fn alternatives(schema: &Value) -> Option<&Vec<Value>> {
     ["oneOf", "anyOf", "allOf"]
         .into_iter()
@@ -304,12 +308,17 @@ fn numbers(schema: &Value) -> Vec<Value> {
             && above.is_none_or(|bound| *value > bound)
             && below.is_none_or(|bound| *value < bound)
     };
-    [low, high, low + (high - low) / 3.0, low + (high - low) / 7.0]
-        .into_iter()
-        .filter(fits)
-        .filter_map(Number::from_f64)
-        .map(Value::Number)
-        .collect()
+    [
+        low,
+        high,
+        low + (high - low) / 3.0,
+        low + (high - low) / 7.0,
+    ]
+    .into_iter()
+    .filter(fits)
+    .filter_map(Number::from_f64)
+    .map(Value::Number)
+    .collect()
 }
 
 fn texts(schema: &Value) -> Vec<Value> {
@@ -323,12 +332,73 @@ fn texts(schema: &Value) -> Vec<Value> {
     if least > 4096 {
         return Vec::new();
     }
-    ["", "a", "b", "c"]
+    // Nobody's names, so that they are not taken for somebody's.
+    ["", "‹1›", "‹2›", "‹3›"]
         .into_iter()
         .map(|text| {
-            let filled = text.chars().chain(std::iter::repeat('d'));
-            filled.take(text.len().max(least).min(most)).collect()
+            let filled = text.chars().chain(std::iter::repeat('›'));
+            let length = text.chars().count();
+            filled.take(length.max(least).min(most)).collect()
         })
         .map(Value::String)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_turn_gives_what_the_schema_accepts() {
+        let root = json!({"$defs": {
+            "Parity": {"oneOf": [{"const": "even"}, {"const": "odd"}]},
+            "Tree": {"type": "object", "properties": {
+                "leaf": {"type": "integer"},
+                "trees": {"type": "array", "items": {"$ref": "#/$defs/Tree"}},
+            }, "required": ["leaf", "trees"]},
+        }});
+        let schemas = [
+            json!({"type": "integer", "minimum": 3, "maximum": 3}),
+            json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
+            json!({"type": "integer", "exclusiveMinimum": 5}),
+            json!({"type": ["number", "null"], "exclusiveMinimum": 0, "exclusiveMaximum": 0.5}),
+            json!({"type": "string", "minLength": 3, "maxLength": 3}),
+            json!({"type": "string", "pattern": "^[0-9]+s$", "examples": ["1s", "2s"]}),
+            json!({"type": "array", "items": {"type": "boolean"}, "minItems": 2}),
+            json!({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": false, "minItems": 2}),
+            json!({"anyOf": [{"$ref": "#/$defs/Parity"}, {"type": "null"}]}),
+            json!({"$ref": "#/$defs/Tree"}),
+            json!({"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "oneOf": [
+                {"type": "object", "properties": {"b": {"$ref": "#/$defs/Tree"}}, "required": ["b"]},
+                {"type": "object", "properties": {"kind": {"type": "string", "const": "c"}}, "required": ["kind"]},
+            ]}),
+        ];
+        for schema in schemas {
+            let mut whole = schema.clone();
+            whole["$defs"] = root["$defs"].clone();
+            let validator = jsonschema::validator_for(&whole).unwrap();
+            let mut seen = Vec::new();
+            for turn in 0..TURNS {
+                let value = Filler::of_turn(&whole, turn).fill(&whole, None).unwrap();
+                assert!(validator.is_valid(&value), "{value} for {schema}");
+                seen.push(value);
+            }
+            let has_choice = schema["maximum"] != 3;
+            assert_eq!(
+                seen.iter().any(|value| *value != seen[0]),
+                has_choice,
+                "{seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_schema_that_never_ends_is_left_alone() {
+        let root = json!({"$ref": "#/$defs/Endless", "$defs": {"Endless": {
+            "type": "object", "properties": {"next": {"$ref": "#/$defs/Endless"}}, "required": ["next"],
+        }}});
+        assert_eq!(Filler::of_turn(&root, 0).fill(&root, None), None);
+    }
 }

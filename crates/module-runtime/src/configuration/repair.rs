@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::explain::Sentence;
 use super::filler::{Filler, is_any_text, may_fit, schema_of};
 use super::path::{Path, Segment};
+use super::problem::Found;
 use super::schema::CheckedSchema;
 use super::words::{meant, resolve};
 use super::{ModuleConfiguration, typed_path};
@@ -82,7 +83,7 @@ pub(crate) struct Repaired<C> {
     pub(crate) configuration: C,
     pub(crate) places: Places,
     /// What else is wrong with what was written, found on the way.
-    pub(crate) told: Vec<(Path, String)>,
+    pub(crate) told: Vec<Found>,
     /// A value was chosen where others would do too.
     pub(crate) has_choice: bool,
     /// A text was chosen that might be anything.
@@ -100,6 +101,7 @@ pub(crate) fn repair<C: ModuleConfiguration>(
         filler,
         places: Places::default(),
         guessed: HashSet::new(),
+        anew: HashSet::new(),
         has_choice: false,
         has_any_text: false,
     };
@@ -122,7 +124,11 @@ pub(crate) fn repair<C: ModuleConfiguration>(
             let path = typed_path(error.path());
             let of_path = schema_of(schema.schema(), schema.schema(), path.segments())?;
             if !work.places.is_filled(&path) {
-                told.push((work.places.written(&path), error.inner().to_string()));
+                told.push(Found {
+                    path: work.places.written(&path),
+                    at_key: false,
+                    message: error.inner().to_string(),
+                });
             }
             found.push(Sentence::at(path, String::new(), of_path));
         } else if round > 0 {
@@ -132,7 +138,11 @@ pub(crate) fn repair<C: ModuleConfiguration>(
                 let is_new = written != sentence.path
                     && !work.places.is_moved(&sentence.path)
                     && !work.places.is_filled(&sentence.path);
-                is_new.then(|| (written, sentence.message.clone()))
+                is_new.then(|| Found {
+                    path: written,
+                    at_key: sentence.at_key,
+                    message: sentence.message.clone(),
+                })
             }));
         }
         if !work.apply(found) {
@@ -148,6 +158,8 @@ struct Work<'f, 's> {
     places: Places,
     /// Keys that an unknown one was only tried as.
     guessed: HashSet<Path>,
+    /// Mappings that were replaced as a whole.
+    anew: HashSet<Path>,
     has_choice: bool,
     has_any_text: bool,
 }
@@ -229,14 +241,18 @@ impl<'s> Work<'_, 's> {
     }
 
     fn fill(&mut self, path: &Path, schema: &'s Value) -> bool {
-        // What is not good enough the first time will not be the second.
-        if !self.places.fill(path) {
-            return false;
-        }
+        let is_new = self.places.fill(path);
         let written = at(&mut self.value, path).map(|value| &*value);
-        let Some(value) = self.filler.fill(schema, written) else {
-            return false;
+        let value = if is_new {
+            self.filler.fill(schema, written)
+        } else if self.anew.insert(path.clone()) && written.is_some_and(Value::is_object) {
+            // A mapping for which more keys are not enough.
+            self.filler.fill(schema, None)
+        } else {
+            // What is not good enough the first time will not be the second.
+            None
         };
+        let Some(value) = value else { return false };
         self.has_choice = true;
         self.has_any_text |= holds_any_text(self.filler.root(), schema, 0);
         if let Some(place) = at(&mut self.value, path) {

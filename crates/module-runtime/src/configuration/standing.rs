@@ -23,6 +23,9 @@ use super::problem::{Found, Problems};
 use super::repair::{Repaired, repair};
 use super::schema::CheckedSchema;
 
+#[cfg(test)]
+mod tests;
+
 /// With more texts than these in question, what is said about the others is not told.
 const MOST_TEXTS: usize = 16;
 
@@ -36,23 +39,19 @@ pub(crate) fn check<C: ModuleConfiguration>(
     let Some(first) = repair::<C>(schema, document, &Filler::of_turn(root, 0)) else {
         return;
     };
-    for (path, message) in &first.told {
-        problems.add(path, message.as_str());
-    }
     let (has_choice, has_any_text) = (first.has_choice, first.has_any_text);
+    problems.extend(first.told.clone());
     let mut standing = findings(first, problems);
-    let mut keep = |standing: &mut Vec<Found>, filler: Filler<'_>| {
-        let Some(copy) = repair::<C>(schema, document, &filler) else {
-            return false;
-        };
-        let found: HashSet<Found> = findings(copy, problems).into_iter().collect();
-        standing.retain(|problem| found.contains(problem));
-        true
+    let mut in_copy = |filler: Filler<'_>| {
+        repair::<C>(schema, document, &filler).map(|copy| findings(copy, problems))
     };
     if has_choice && !standing.is_empty() {
-        let copies = (1..TURNS)
-            .filter(|turn| keep(&mut standing, Filler::of_turn(root, *turn)))
-            .count();
+        let mut copies = 0;
+        for found in (1..TURNS).filter_map(|turn| in_copy(Filler::of_turn(root, turn))) {
+            let found: HashSet<Found> = found.into_iter().collect();
+            standing.retain(|problem| found.contains(problem));
+            copies += 1;
+        }
         // One copy alone proves nothing.
         if copies == 0 {
             return;
@@ -67,8 +66,13 @@ pub(crate) fn check<C: ModuleConfiguration>(
         standing.retain(|problem| {
             text_at(document, &problem.path).is_none_or(|text| texts.contains(text))
         });
-        for text in texts {
-            keep(&mut standing, Filler::with_text(root, text));
+        for found in texts
+            .into_iter()
+            .filter_map(|text| in_copy(Filler::with_text(root, text)))
+        {
+            // The words may be others: the name in question is now another one's as well.
+            let found: HashSet<Path> = found.into_iter().map(|problem| problem.path).collect();
+            standing.retain(|problem| found.contains(&problem.path));
         }
     }
     problems.extend(standing);

@@ -14,6 +14,15 @@ use tempfile::TempDir;
 
 const STREAMS: [(&str, &str); 2] = [("TELEMETRY", "telemetry"), ("DEADLETTER", "deadletter")];
 
+/// The component of image/dapr/jetstream.
+const JETSTREAM: (&str, &str) = ("pubsub.jetstream", "v2");
+/// How long the broker waits for a sidecar that has vanished.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(1);
+/// The pause before a refused event comes again.
+pub(crate) const REDELIVER_DELAY: Duration = Duration::from_millis(500);
+/// The most events of a subscription that wait for an answer.
+pub(crate) const MAX_ACK_PENDING: usize = 64;
+
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -26,31 +35,19 @@ pub(crate) struct Site {
     directory: TempDir,
     daprd_program: PathBuf,
     app_port: u16,
-    broker: Process,
+    nats_program: PathBuf,
+    nats_port: u16,
+    broker: Option<Process>,
     daprd: Option<Process>,
 }
 
 impl Site {
-    /// A running broker with a stream; the sidecar is started by [`Site::start_daprd`]. None where the programs are missing.
-    pub(crate) async fn start(app_port: u16) -> Option<Self> {
-        let daprd_program = program("FIELDGATE_DAPRD", "fieldgate-dapr")?;
-        let nats_program = program("FIELDGATE_NATS_SERVER", "nats-server")?;
+    /// A running broker with its streams; the sidecar is started by [`Site::start_daprd`].
+    pub(crate) fn start(app_port: u16) -> Self {
+        let daprd_program = program("FIELDGATE_DAPRD", "fieldgate-dapr");
+        let nats_program = program("FIELDGATE_NATS_SERVER", "nats-server");
         let directory = tempfile::tempdir().unwrap();
         let nats_port = free_port();
-        let mut nats = Command::new(nats_program);
-        nats.args([
-            "-a",
-            "127.0.0.1",
-            "-p",
-            &nats_port.to_string(),
-            "-js",
-            "-sd",
-        ])
-        .arg(directory.path().join("nats"));
-        let broker = Process::start(nats);
-        for (stream, topic) in STREAMS {
-            create_stream(nats_port, stream, topic);
-        }
         write_resources(directory.path(), nats_port);
 
         let (grpc, http) = (free_port().to_string(), free_port().to_string());
@@ -63,14 +60,21 @@ impl Site {
             &format!("--dapr-http-port={http}"),
         ])
         .unwrap();
-        Some(Self {
+        let mut site = Self {
             args: args.module,
             directory,
             daprd_program,
             app_port,
-            broker,
+            nats_program,
+            nats_port,
+            broker: None,
             daprd: None,
-        })
+        };
+        site.start_broker();
+        for (stream, topic) in STREAMS {
+            create_stream(nats_port, stream, topic);
+        }
+        site
     }
 
     pub(crate) fn sidecar(&self) -> Arc<DaprSidecar> {
@@ -108,8 +112,20 @@ impl Site {
         self.daprd = None;
     }
 
+    /// The broker, with what it stored.
+    pub(crate) fn start_broker(&mut self) {
+        let mut nats = Command::new(&self.nats_program);
+        nats.args(["-a", "127.0.0.1", "-p", &self.nats_port.to_string()])
+            .arg("-js")
+            .arg("-sd")
+            .arg(self.directory.path().join("nats"));
+        self.broker = Some(Process::start(nats));
+        drop(connect(self.nats_port));
+    }
+
+    /// As kill -9 does it.
     pub(crate) fn kill_broker(&mut self) {
-        self.broker.kill();
+        self.broker = None;
     }
 }
 
@@ -134,23 +150,27 @@ impl Drop for Process {
     }
 }
 
-fn program(variable: &str, name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).map_or_else(
+fn program(variable: &str, name: &str) -> PathBuf {
+    let given = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+    let path = given(variable).map_or_else(
         || {
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../../target/platform")
+            let folder = given("FIELDGATE_PLATFORM_DIR").map(PathBuf::from);
+            let target = given("CARGO_TARGET_DIR").map(PathBuf::from);
+            folder
+                .or_else(|| Some(target?.join("platform")))
+                .unwrap_or_else(|| {
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/platform")
+                })
                 .join(name)
         },
         PathBuf::from,
     );
-    if path.exists() {
-        return Some(path);
-    }
-    println!(
-        "left out: {} is not there; scripts/test builds it",
+    assert!(
+        path.exists(),
+        "{} is not there: run scripts/demo or scripts/test once, it builds target/platform; or set FIELDGATE_PLATFORM_DIR or {variable}",
         path.display()
     );
-    None
+    path
 }
 
 fn free_port() -> u16 {
@@ -158,19 +178,22 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// A connection to the broker, as soon as it takes one.
+fn connect(port: u16) -> TcpStream {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// A stream must exist before Dapr's component can use it. Dead letters have one of their own: they keep their id, so the
 /// stream they came from would drop them as duplicates.
 fn create_stream(port: u16, name: &str, topic: &str) {
-    let until = Instant::now() + Duration::from_secs(30);
-    let mut stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            Err(error) => {
-                assert!(Instant::now() < until, "{error}");
-                std::thread::yield_now();
-            }
-        }
-    };
+    let mut stream = connect(port);
     let configuration = json!({
         "name": name,
         "subjects": [topic],
@@ -202,7 +225,7 @@ fn create_stream(port: u16, name: &str, topic: &str) {
 fn write_resources(directory: &Path, nats_port: u16) {
     let resources = directory.join("resources");
     std::fs::create_dir(&resources).unwrap();
-    let component = |name: &str, kind: &str, metadata: &[(&str, &str)]| {
+    let component = |name: &str, (kind, version): (&str, &str), metadata: &[(&str, &str)]| {
         let metadata: Vec<Value> = metadata
             .iter()
             .map(|(name, value)| json!({"name": name, "value": value}))
@@ -211,7 +234,7 @@ fn write_resources(directory: &Path, nats_port: u16) {
             "apiVersion": "dapr.io/v1alpha1",
             "kind": "Component",
             "metadata": {"name": name},
-            "spec": {"type": kind, "version": "v1", "metadata": metadata},
+            "spec": {"type": kind, "version": version, "metadata": metadata},
         });
         std::fs::write(
             resources.join(format!("{name}.yaml")),
@@ -220,26 +243,25 @@ fn write_resources(directory: &Path, nats_port: u16) {
         .unwrap();
     };
     let url = format!("nats://127.0.0.1:{nats_port}");
-    component("pubsub", "pubsub.jetstream", &[("natsURL", url.as_str())]);
+    component("pubsub", JETSTREAM, &[("natsURL", url.as_str())]);
     for (stream, topic) in STREAMS {
+        let pending = MAX_ACK_PENDING.to_string();
+        let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
         let consumer = [
             ("natsURL", url.as_str()),
             ("streamName", stream),
             ("durableName", topic),
-            ("deliverPolicy", "all"),
-            ("ackWait", "2s"),
-            ("maxAckPending", "1000"),
-            // With "parallel" the component of 1.18.3 acknowledges before the event was handled (nats.go does it when its
-            // callback returns, and that only starts a goroutine): nothing comes again.
-            ("concurrency", "single"),
+            ("ackWait", &milliseconds(ACK_WAIT)),
+            ("redeliverDelay", &milliseconds(REDELIVER_DELAY)),
+            ("maxAckPending", &pending),
         ];
-        component(&format!("pubsub-{topic}"), "pubsub.jetstream", &consumer);
+        component(&format!("pubsub-{topic}"), JETSTREAM, &consumer);
     }
     let secrets = directory.join("secrets.json");
     std::fs::write(&secrets, r#"{"iothub":{"connection-string":"HostName=h"}}"#).unwrap();
     component(
         "secrets",
-        "secretstores.local.file",
+        ("secretstores.local.file", "v1"),
         &[
             ("secretsFile", &secrets.display().to_string()),
             ("multiValued", "true"),

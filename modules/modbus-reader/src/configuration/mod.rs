@@ -41,8 +41,10 @@ pub struct Link {
     /// A serial line that speaks Modbus RTU.
     #[serde(default)]
     pub serial: Option<Serial>,
-    /// How long a device may take to answer one request, 10 ms to 60 s. On a serial line the time the characters
-    /// themselves take is added.
+    /// How long a device may take to answer one request, 10 ms to 60 s. Must be longer than the slowest answer of any
+    /// device on the link. On a serial line the time the characters themselves take is added; a unit that did not
+    /// answer in time is not asked again for as long once more, since nothing in an RTU answer tells which request it is
+    /// for: an answer later than twice this time may be taken for that to another request of the same length.
     #[serde(default = "one_second")]
     pub timeout: Duration,
     /// The wait after the first failed attempt to connect, 10 ms to 30 s; doubles, with jitter, to 30 s.

@@ -45,6 +45,9 @@ pub(crate) struct Field {
     coils: HashMap<(u8, u16), bool>,
     /// Unit, function, address, count or value.
     requests: Vec<(u8, u8, u16, u16)>,
+    /// Connections without a request for so long are closed.
+    idle: Option<Duration>,
+    connections: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +80,14 @@ impl Server {
         self.field.lock().unwrap().manners.insert(unit, manner);
     }
 
+    pub(crate) fn close_idle(&self, idle: Duration) {
+        self.field.lock().unwrap().idle = Some(idle);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.field.lock().unwrap().connections
+    }
+
     pub(crate) fn requests_of(&self, unit: u8) -> Vec<(u8, u16, u16)> {
         let field = self.field.lock().unwrap();
         let of_unit = field.requests.iter().filter(|request| request.0 == unit);
@@ -86,9 +97,13 @@ impl Server {
     }
 
     async fn serve(self, mut stream: TcpStream) -> Option<()> {
+        self.field.lock().unwrap().connections += 1;
         loop {
             let mut header = [0; 7];
-            stream.read_exact(&mut header).await.ok()?;
+            let idle = self.field.lock().unwrap().idle;
+            let idle = idle.unwrap_or(Duration::from_secs(3600));
+            let read = stream.read_exact(&mut header);
+            tokio::time::timeout(idle, read).await.ok()?.ok()?;
             let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
             let mut pdu = vec![0; length - 1];
             stream.read_exact(&mut pdu).await.ok()?;

@@ -65,12 +65,7 @@ pub(super) async fn send_all(
             (taken, acknowledged)
         };
         // Both borrow, so they run in one task.
-        let ((), (taken, acknowledged)) = tokio::join!(
-            async move {
-                send.await;
-            },
-            confirm
-        );
+        let ((), (taken, acknowledged)) = tokio::join!(send, confirm);
         turns.push(Turn {
             generation: session.generation(),
             first,
