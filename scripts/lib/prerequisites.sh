@@ -11,6 +11,7 @@ TEST_PACKAGES=(
   "nodejs node"
   "npm npm"
   "iproute2 ip"
+  "openssl openssl"
   "util-linux unshare"
 )
 

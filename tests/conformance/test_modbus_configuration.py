@@ -1,8 +1,8 @@
 """A configuration document that cannot be used: every mistake with its place, and the last good one stays in force."""
 
+import json
 import re
 import subprocess
-import textwrap
 
 import pytest
 
@@ -11,69 +11,63 @@ from modbus_peers.plant import document
 
 EXIT_CONFIGURATION = 78
 
-# Each mistake is followed by a comment: # path where it must be reported.
-MALFORMED = """
+# Every kind of mistake in one document. Each is marked where it must be reported: # path @ what the column points at: some words of the message.
+MISTAKES = """
+name: line-4
+version: 3
 links:
   - name: cell-1
     tcp: {host: 127.0.0.1, port: 502}
-    timeuot: 1s                            # links[0].timeuot
+    timeuot: 1s                            # links[0].timeuot @timeuot: unknown key; did you mean "timeout"?
 devices:
   - name: press-1
     link: cell-1
-    unit: one                              # devices[0].unit
-groups:
-  - name: fast
-    devices: [press-1]
-    period: 100 parsecs                    # groups[0].period
-    tags:
-      - name: temperature
-        table: holding-registers           # groups[0].tags[0].table
-        address: 0
-        type: f32
-      - name: pressure
-        table: holding-register
-        address: 65536                     # groups[0].tags[1].address
-        type: f32
-"""
-CONTRADICTORY = """
-links:
-  - name: cell-1
-    tcp: {host: 127.0.0.1, port: 502}
-devices:
-  - name: press-1
-    link: cell-2                           # devices[0].link
-  - name: press-1                          # devices[1].name
-    link: cell-1
+    unit: one                              # devices[0].unit @one: must be a whole number from 0 to 255, not the text "one"
+  - name: press-1                          # devices[1].name @press-1: already defined at 9:11
+    link: cell-2                           # devices[1].link @cell-2: there is no link "cell-2"
+    colour: red                            # devices[1].colour @colour: unknown key; remove it
 groups:
   - name: fast
     devices:
       - press-1
-      - press-7                            # groups[0].devices[1]
-    period: 100ms
+      - press-7                            # groups[0].devices[1] @press-7: there is no device "press-7"
+    period: 100 parsecs                    # groups[0].period @100: must be a duration
     tags:
       - name: temperature
         table: holding-register
-        address: 0
+        address: 10
         type: f32
       - name: pressure
         table: holding-register
-        address: 1                         # groups[0].tags[1].address
+        address: 11                        # groups[0].tags[1].address @11: is also in tag "temperature", at 22:9
         type: f32
+        unit: bar                          # groups[0].tags[1].unit @unit: unknown key; remove it
       - name: level
         table: holding-register
-        address: 65535                     # groups[0].tags[2].address
+        address: 65536                     # groups[0].tags[2].address @65536: 65536 is out of range; give a number from 0 to 65535
         type: f32
+      - name: speed
+        table: holding-register
+        address: 65535                     # groups[0].tags[3].address @65535: the last possible address is 65534
+        type: f32
+      - table: coil                        # groups[0].tags[4] @table: the key "name" is missing
+        address: [1]                       # groups[0].tags[4].address @[1]: must be a whole number from 0 to 65535, not a list
       - name: text
-        table: input-register
+        table: input-registers             # groups[0].tags[5].table @input-registers: did you mean input-register?
         address: 0
         type: string
-        length: 0                          # groups[0].tags[3].length
+        length: 0                          # groups[0].tags[5].length @0: 0 is out of range; 1 to 250 is allowed
 """
 
 
-def expected_places(text):
-    """{path: line} of the marked mistakes."""
-    return {match[1]: number for number, line in enumerate(text.splitlines(), 1) if (match := re.search(r"# (\S+)$", line))}
+def expected_problems(text):
+    """(line, column, path, words) of the marked mistakes, in the order of the document."""
+    expected = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if mark := re.search(r"# (\S+) @(\S+): (.+)$", line):
+            path, token, words = mark.groups()
+            expected.append((number, line.index(token) + 1, path, words))
+    return expected
 
 
 def run(configuration, *more):
@@ -81,23 +75,33 @@ def run(configuration, *more):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=30)
 
 
-@pytest.mark.parametrize("check", [["--check"], []], ids=["check", "start"])
-@pytest.mark.parametrize("text", [MALFORMED, CONTRADICTORY], ids=["malformed", "contradictory"])
-def test_every_mistake_is_reported_with_file_line_column_and_path(tmp_path, text, check):
+def problems(lines, file):
+    """FILE:LINE:COLUMN: path: message, taken apart; nothing else may be said."""
+    pattern = re.compile(re.escape(str(file)) + r":(\d+):(\d+): ([^\s:]+): (\S.*)")
+    found = [pattern.fullmatch(line) for line in lines]
+    assert all(found), lines
+    return [(int(match[1]), int(match[2]), match[3], match[4]) for match in found]
+
+
+def of_check(stderr):
+    return stderr.splitlines()
+
+
+def of_start(stderr):
+    """A module that starts logs JSON."""
+    return [json.loads(line)["problem"] for line in stderr.splitlines()]
+
+
+@pytest.mark.parametrize(("arguments", "lines"), [(["--check"], of_check), ([], of_start)], ids=["check", "start"])
+def test_every_mistake_of_a_document_is_reported_with_file_line_column_and_path(tmp_path, arguments, lines):
     configuration = tmp_path / "line-4.yaml"
-    configuration.write_text(text)
-    result = run(configuration, *check)
+    configuration.write_text(MISTAKES)
+    result = run(configuration, *arguments)
     assert result.returncode == EXIT_CONFIGURATION, result.stderr
-    pattern = re.compile(re.escape(str(configuration)) + r":(\d+):(\d+): ([^\s:]+): (\S.*)")
-    found = [(match[3], int(match[1]), int(match[2]), match[4]) for match in pattern.finditer(result.stderr)]
-    for path, line in expected_places(text).items():
-        here = [problem for problem in found if problem[1] == line and problem[0] == path]
-        assert here, f"nothing about {path} in line {line}:\n{result.stderr}"
-        source = text.splitlines()[line - 1]
-        assert all(0 < column <= len(source) and source[column - 1] != " " for _, _, column, _ in here), here
-    # Nothing is reported that is no mistake: one place may have several problems, but there is no other place.
-    lines = {line for _, line, _, _ in found}
-    assert lines == set(expected_places(text).values()), result.stderr
+    found, expected = problems(lines(result.stderr), configuration), expected_problems(MISTAKES)
+    assert [problem[:3] for problem in found] == [problem[:3] for problem in expected], result.stderr
+    for (*_, path, message), (*_, words) in zip(found, expected, strict=True):
+        assert words in message, f"{path}: {message}"
 
 
 def test_a_document_that_is_no_yaml_is_reported_with_its_place(tmp_path):
@@ -118,7 +122,7 @@ def test_a_good_document_passes_the_check(tmp_path, plant):
 def test_a_broken_change_leaves_the_last_good_configuration_in_force(reader, plant):
     mark = reader.broker.mark()
     before = reader.event("steady", "fast")
-    reader.module.configure(textwrap.dedent(CONTRADICTORY))
+    reader.module.configure(MISTAKES)
     try:
         status = reader.status(lambda data: data["configuration"]["state"] == "rejected", "the rejection in a status event", mark)
         configuration = status["configuration"]

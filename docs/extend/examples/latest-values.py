@@ -30,7 +30,11 @@ def take(event):
         latest[data["device"], tag] = value, data["timestamp"]
 
 
-def command_latest(given):
+def command_latest(body):
+    try:
+        given = dict(json.loads(body))
+    except (ValueError, TypeError):
+        return 400, {"error": {"code": "invalid-input", "message": "the input is not a JSON object"}}
     for field in ("device", "tag"):
         if not isinstance(given.get(field), str):
             return 400, {"error": {"code": "invalid-input", "message": f"{field} is missing or not a text", "field": field}}
@@ -48,11 +52,15 @@ class Module(BaseHTTPRequestHandler):
         self.answer(200 if self.path in answers else 404, answers.get(self.path, {}))
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"] or 0)) or b"{}")
+        body = self.rfile.read(int(self.headers["content-length"] or 0)) or b"{}"
         if self.path == "/events":
-            event = json.loads(base64.b64decode(body["data_base64"]))  # raw: the bytes that the reader sent
-            if event["type"] == "com.fieldgate.measurements.v1":
-                take(event)
+            try:
+                event = json.loads(base64.b64decode(json.loads(body)["data_base64"]))  # raw: the bytes that were published
+                if event["type"] == "com.fieldgate.measurements.v1":
+                    take(event)
+            except (ValueError, KeyError, TypeError) as error:
+                # Asking for it again would bring it back for ever.
+                print(f"an event that cannot be read: {error!r}", flush=True)
             self.answer(200, {"status": "SUCCESS"})
         elif self.path == "/latest":
             self.answer(*command_latest(body))

@@ -15,9 +15,19 @@ import (
 // askTimeout bounds one question to the broker about a stream or a consumer.
 const askTimeout = 5 * time.Second
 
+// subscription is one subscribed topic. What it bounds and waits for outlives a lost consumer: the application may still be at work
+// on messages of the one before.
+type subscription struct {
+	topic   string
+	handler pubsub.Handler
+	// room has an entry for every message that the application has not answered.
+	room    chan struct{}
+	running sync.WaitGroup
+}
+
 // consume binds to the durable consumer, creating it where it is missing, and hands out its messages until something breaks.
-func (p *PubSub) consume(ctx context.Context, topic string, handler pubsub.Handler) error {
-	consumer, err := p.consumer(ctx, topic)
+func (p *PubSub) consume(ctx context.Context, s *subscription) error {
+	consumer, err := p.consumer(ctx, s.topic)
 	if err != nil {
 		return err
 	}
@@ -30,9 +40,6 @@ func (p *PubSub) consume(ctx context.Context, topic string, handler pubsub.Handl
 	defer stop()
 	defer messages.Stop()
 
-	room := make(chan struct{}, p.settings.MaxAckPending)
-	var running sync.WaitGroup
-	defer running.Wait()
 	for {
 		message, err := messages.Next()
 		if errors.Is(err, js.ErrMsgIteratorClosed) {
@@ -42,15 +49,15 @@ func (p *PubSub) consume(ctx context.Context, topic string, handler pubsub.Handl
 			return err
 		}
 		select {
-		case room <- struct{}{}:
+		case s.room <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
-		running.Add(1)
+		s.running.Add(1)
 		go func() {
-			defer running.Done()
-			p.handle(ctx, topic, message, handler)
-			<-room
+			defer s.running.Done()
+			p.handle(ctx, s.topic, message, s.handler)
+			<-s.room
 		}()
 	}
 }

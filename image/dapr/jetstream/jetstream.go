@@ -144,13 +144,15 @@ func (p *PubSub) Subscribe(ctx context.Context, req pubsub.SubscribeRequest, han
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	stopOnClose := context.AfterFunc(p.closing, cancel)
+	s := &subscription{topic: req.Topic, handler: handler, room: make(chan struct{}, p.settings.MaxAckPending)}
 	p.consumers.Add(1)
 	go func() {
 		defer p.consumers.Done()
+		defer s.running.Wait()
 		defer cancel()
 		defer stopOnClose()
 		for ctx.Err() == nil {
-			if err := p.consume(ctx, req.Topic, handler); err != nil && ctx.Err() == nil {
+			if err := p.consume(ctx, s); err != nil && ctx.Err() == nil {
 				p.log.Warnf("subscription to %s: %v; trying again", req.Topic, err)
 				select {
 				case <-ctx.Done():

@@ -83,7 +83,7 @@ impl Connection {
     /// server may have closed it since nobody used it.
     pub fn was_good(&self) -> bool {
         let tcp = matches!(self.transport, Transport::Tcp { .. });
-        self.proven
+        self.proven || tcp && self.rested >= REST
     }
 
     /// When a unit may be asked, since an answer of it may still be on its way; `None` if it may now.

@@ -202,7 +202,9 @@ async fn a_silent_device_has_a_connection() {
     bench.until("timeout", bad("one", "timeout")).await;
     bench.until("parked", bad("one", "parked")).await;
     // Every try after parking begins with a connection that was closed meanwhile.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while server.requests_of(1).len() < 6 {
+        assert!(tokio::time::Instant::now() < deadline, "it is not asked");
         bench.until("parked on", bad("one", "parked")).await;
         let state = &bench.states.details()["devices"]["one"]["state"];
         assert!(

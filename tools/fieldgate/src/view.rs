@@ -3,7 +3,6 @@
 use std::io::{Stderr, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -33,7 +32,6 @@ const SILENT: Duration = Duration::from_secs(3);
 pub(crate) struct View {
     terminal: Terminal<CrosstermBackend<Stderr>>,
     leaving: Arc<AtomicBool>,
-    keys: Option<JoinHandle<()>>,
 }
 
 impl View {
@@ -49,23 +47,23 @@ impl View {
         let terminal = Terminal::new(CrosstermBackend::new(stderr())).inspect_err(|_| restore())?;
         let leaving = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&leaving);
-        let keys = std::thread::spawn(move || {
+        // Nobody waits for this thread: when the terminal has gone away, crossterm's poll may never return, and the run must end
+        // all the same.
+        std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match event::poll(KEY_WAIT) {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(_) => return,
                 }
-                if event::read().is_ok_and(|event| asks_to_quit(&event)) {
-                    quit.cancel();
+                match event::read() {
+                    Ok(event) if asks_to_quit(&event) => quit.cancel(),
+                    Ok(_) => {}
+                    Err(_) => return,
                 }
             }
         });
-        Ok(Self {
-            terminal,
-            leaving,
-            keys: Some(keys),
-        })
+        Ok(Self { terminal, leaving })
     }
 
     pub(crate) fn draw(&mut self, snapshot: &Snapshot, notes: &Notes) -> Result<()> {
@@ -79,9 +77,6 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         self.leaving.store(true, Ordering::Relaxed);
-        if let Some(keys) = self.keys.take() {
-            let _ = keys.join();
-        }
         restore();
     }
 }

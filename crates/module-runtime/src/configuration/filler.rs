@@ -283,8 +283,9 @@ fn integers(schema: &Value) -> Vec<Value> {
     };
     let above = whole("exclusiveMinimum").and_then(|bound| bound.checked_add(1));
     let below = whole("exclusiveMaximum").and_then(|bound| bound.checked_sub(1));
-    let low = whole("minimum").or(above).unwrap_or(0);
-    let high = whole("maximum").or(below).unwrap_or(low.max(1000));
+    let (least, most) = (whole("minimum").or(above), whole("maximum").or(below));
+    let low = least.unwrap_or(most.map_or(0, |most| most.saturating_sub(1000).min(0)));
+    let high = most.unwrap_or(low.max(1000));
     let number = |value: i128| -> Option<Value> {
         let number = i64::try_from(value).map(Number::from);
         let number = number.or_else(|_| u64::try_from(value).map(Number::from));
@@ -300,8 +301,11 @@ fn numbers(schema: &Value) -> Vec<Value> {
     let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
     let (least, most) = (bound("minimum"), bound("maximum"));
     let (above, below) = (bound("exclusiveMinimum"), bound("exclusiveMaximum"));
-    let low = least.or(above).unwrap_or(0.0);
-    let high = most.or(below).unwrap_or(low + 1000.0);
+    let end = most.or(below);
+    let low = least
+        .or(above)
+        .unwrap_or(end.map_or(0.0, |end| (end - 1000.0).min(0.0)));
+    let high = end.unwrap_or(low + 1000.0);
     let fits = |value: &f64| {
         least.is_none_or(|bound| *value >= bound)
             && most.is_none_or(|bound| *value <= bound)
@@ -363,6 +367,8 @@ mod tests {
             json!({"type": "integer", "minimum": 3, "maximum": 3}),
             json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
             json!({"type": "integer", "exclusiveMinimum": 5}),
+            json!({"type": "integer", "maximum": -5}),
+            json!({"type": "number", "exclusiveMaximum": -5.0}),
             json!({"type": ["number", "null"], "exclusiveMinimum": 0, "exclusiveMaximum": 0.5}),
             json!({"type": "string", "minLength": 3, "maxLength": 3}),
             json!({"type": "string", "pattern": "^[0-9]+s$", "examples": ["1s", "2s"]}),

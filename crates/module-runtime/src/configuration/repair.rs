@@ -1,6 +1,6 @@
 //! A copy of a document in which everything the schema forbids has been replaced, so that the rest of it can be checked.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use super::schema::CheckedSchema;
 use super::words::{meant, resolve};
 use super::{ModuleConfiguration, typed_path};
 
-/// One mistake may hide another behind it, but not many.
-const ROUNDS: usize = 8;
+/// One mistake may hide another behind it, and the type refuses one value at a time; but not many.
+const ROUNDS: usize = 32;
 
 /// What would make a document hold at one place.
 #[derive(Debug)]
@@ -39,21 +39,24 @@ impl<'s> Mend<'s> {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     filled: HashSet<Vec<Segment>>,
-    /// Keys that were taken for another one: as they are now, and as they were written.
-    moved: Vec<(Path, Path)>,
+    /// Keys that were taken for another one, and how they were written.
+    moved: HashMap<Vec<Segment>, Segment>,
 }
 
 impl Places {
     /// A path as the document has it.
     pub(crate) fn written(&self, path: &Path) -> Path {
-        let mut segments = path.segments().to_vec();
-        // The last one moved may lie within one moved before.
-        for (now, written) in self.moved.iter().rev() {
-            if let Some(rest) = segments.strip_prefix(now.segments()) {
-                segments = [written.segments(), rest].concat();
+        let now = path.segments();
+        let mut written = now.to_vec();
+        if !self.moved.is_empty() {
+            for (last, segment) in written.iter_mut().enumerate() {
+                let moved = now.get(..=last).and_then(|path| self.moved.get(path));
+                if let Some(key) = moved {
+                    segment.clone_from(key);
+                }
             }
         }
-        segments.into()
+        written.into()
     }
 
     /// Whether a value was put in here or above.
@@ -69,7 +72,7 @@ impl Places {
 
     /// Whether the path is a key that was taken for another one.
     pub(crate) fn is_moved(&self, path: &Path) -> bool {
-        self.moved.iter().any(|(now, _)| now == path)
+        self.moved.contains_key(path.segments())
     }
 
     fn fill(&mut self, path: &Path) -> bool {
@@ -207,8 +210,8 @@ impl<'s> Work<'_, 's> {
         known.retain(|(name, _)| !object.contains_key(name));
         if let Some(name) = meant(key, known.iter().map(|(name, _)| name.as_str())) {
             object.insert(name.to_owned(), value);
-            let moved = (mapping.join(name), mapping.join(key));
-            self.places.moved.push(moved);
+            let now = mapping.join(name).segments().to_vec();
+            self.places.moved.insert(now, key.into());
             return;
         }
         known.retain(|(_, schema)| may_fit(root, schema, &value));
@@ -231,6 +234,7 @@ impl<'s> Work<'_, 's> {
             .find(|above| self.guessed.contains(above));
         let Some(guess) = guess else { return false };
         self.guessed.remove(&guess);
+        self.places.filled.remove(guess.segments());
         let Some((Segment::Key(key), mapping)) = guess.segments().split_last() else {
             return false;
         };

@@ -8,9 +8,14 @@
 //! One value cannot be guessed this way: the name that others refer to. "There is no device press-1" is the fault of the
 //! device whose name is a number. So for every text that is reported one more copy has it in each repaired text.
 //!
-//! What remains: problems that only come to light with the right values (the overlap of a tag whose type is misspelled)
-//! are told after the repair; and when a mapping hangs from an unknown key that nothing hints at, what refers to its
-//! content may be told as missing.
+//! What an unknown key holds may be meant for a key that is missing; so it is put there in some of the copies.
+//!
+//! What remains:
+//! - A problem that shows only with the right value (the overlap of a tag whose type is misspelled), or that names a value
+//!   which is wrong itself, is told once that value is mended.
+//! - What refers to the content of an unknown key may be told as missing where the key is like none of the known ones and
+//!   may stand for more of them than there are copies.
+//! - Where no value is known that would do (a text with a pattern and without examples) only what the schema says is told.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -61,8 +66,8 @@ pub(crate) fn check<C: ModuleConfiguration>(
         let texts: BTreeSet<&str> = standing
             .iter()
             .filter_map(|problem| text_at(document, &problem.path))
-            .take(MOST_TEXTS)
             .collect();
+        let texts: BTreeSet<&str> = texts.into_iter().take(MOST_TEXTS).collect();
         standing.retain(|problem| {
             text_at(document, &problem.path).is_none_or(|text| texts.contains(text))
         });

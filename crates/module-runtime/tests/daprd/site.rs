@@ -71,10 +71,14 @@ impl Site {
             daprd: None,
         };
         site.start_broker();
-        for (stream, topic) in STREAMS {
-            create_stream(nats_port, stream, topic);
-        }
+        site.create_streams();
         site
+    }
+
+    fn create_streams(&self) {
+        for (stream, topic) in STREAMS {
+            create_stream(self.nats_port, stream, topic);
+        }
     }
 
     pub(crate) fn sidecar(&self) -> Arc<DaprSidecar> {
@@ -121,6 +125,13 @@ impl Site {
             .arg(self.directory.path().join("nats"));
         self.broker = Some(Process::start(nats));
         drop(connect(self.nats_port));
+    }
+
+    /// The broker on a disk of its own: without the events and the consumers that were there.
+    pub(crate) fn start_empty_broker(&mut self) {
+        std::fs::remove_dir_all(self.directory.path().join("nats")).unwrap();
+        self.start_broker();
+        self.create_streams();
     }
 
     /// As kill -9 does it.

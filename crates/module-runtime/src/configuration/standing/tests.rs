@@ -248,6 +248,25 @@ groups:
 }
 
 #[test]
+fn an_unknown_key_that_fits_nowhere_changes_nothing() {
+    expect(
+        "groups:\n  - {devices: [b], wibble: wobble, tags: []}\n",
+        &[
+            "plant.yaml:2:5: groups[0]: the key \"period\" is missing; add it: a duration: a whole number and ms, s, m or h, such as \"250ms\" or \"5m\"",
+            "plant.yaml:2:16: groups[0].devices[0]: no such device",
+            "plant.yaml:2:20: groups[0].wibble: unknown key; remove it, or use one of: devices, period, tags",
+        ],
+    );
+}
+
+#[test]
+fn many_values_that_only_the_type_refuses_are_all_told() {
+    let group = "  - {devices: [b], period: 2000h, tags: []}\n";
+    let found = problems(&format!("groups:\n{}", group.repeat(20)));
+    assert_eq!(found.len(), 40, "{found:#?}");
+}
+
+#[test]
 fn entries_keep_their_places() {
     expect(
         "groups:\n  - {devices: [1, press-7], period: 1s, tags: [7, {name: a, address: 1}, [], {name: b, address: 1}]}\n",
