@@ -23,7 +23,7 @@ def test_thirty_seconds_of_the_plant_arrive_whole_and_exact():
 
 
 def test_nothing_is_missing_after_every_process_was_killed_and_the_hub_was_away():
-    status, summary, told = demo("--for", "120s", "--chaos", timeout=400)
+    status, summary, told = demo("--for", "180s", "--chaos", timeout=400)
     assert status == 0, f"{summary}\n{told}"
     assert summary["missing"] == 0 and summary["values_wrong"] == 0
     assert summary["chaos"]["healed"] == summary["chaos"]["planned"], f"{summary}\n{told}"

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::configuration::Duration;
 
-/// The environment of a module; flatten it into a parser with `#[command(flatten)]`, or let [`crate::run`] parse it.
+// A `///` comment here would become the description in `--help` of every module.
 #[derive(Args, Debug, Clone)]
 pub struct ModuleArgs {
     /// The module's configuration document (YAML or JSON)

@@ -112,7 +112,7 @@ pub async fn run(
             }
         }
         (message.complete)();
-        metrics::counter!("fieldgate_iothub_cloud_messages_total").increment(1);
+        metrics::counter!("fieldgate_iothub_module_cloud_messages_total").increment(1);
     }
 }
 

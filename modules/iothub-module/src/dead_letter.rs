@@ -112,7 +112,7 @@ impl DeadLetters {
         .render(&data)
         .map_err(|error| PublishError::Refused(error.to_string()))?;
         self.publisher.publish(&self.topic, event).await?;
-        metrics::counter!("fieldgate_iothub_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+        metrics::counter!("fieldgate_iothub_module_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
         tracing::warn!(
             reason = letter.reason.as_str(),
             detail = letter.detail,

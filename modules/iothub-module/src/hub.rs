@@ -37,6 +37,9 @@ pub trait Twin: Send + Sync + 'static {
     /// Reads the whole desired section and its version.
     fn desired(&self) -> impl Future<Output = Result<(u64, Value), String>> + Send;
 
+    /// Reads the whole reported section.
+    fn reported(&self) -> impl Future<Output = Result<Value, String>> + Send;
+
     /// Merges a patch into the reported properties.
     fn report(&self, patch: &Value) -> impl Future<Output = Result<(), String>> + Send;
 }
@@ -70,6 +73,13 @@ impl Twin for Client {
             .await
             .map_err(|error| error.to_string())?;
         Ok((twin.desired_version, twin.desired))
+    }
+
+    async fn reported(&self) -> Result<Value, String> {
+        let twin = Client::twin(self)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(twin.reported)
     }
 
     async fn report(&self, patch: &Value) -> Result<(), String> {

@@ -310,7 +310,8 @@ impl<S: Store> Intake<S> {
             ready.delivery.retry();
             count += 1;
         }
-        metrics::counter!("fieldgate_iothub_returned_total", "reason" => reason).increment(count);
+        metrics::counter!("fieldgate_iothub_module_returned_total", "reason" => reason)
+            .increment(count);
         tracing::debug!(reason, count, "events went back to the broker");
     }
 

@@ -96,7 +96,7 @@ impl Methods {
             },
             _ => self.forward(name, payload).await,
         };
-        metrics::counter!("fieldgate_iothub_methods_total", "status" => answer.status.to_string())
+        metrics::counter!("fieldgate_iothub_module_methods_total", "status" => answer.status.to_string())
             .increment(1);
         bounded(name, answer)
     }

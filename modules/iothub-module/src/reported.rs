@@ -38,7 +38,7 @@ impl Reported {
         }
     }
 
-    /// After a new connection or a failed report it is not known what the hub has: everything is reported again.
+    /// After a new connection or a failed report it is not known what the hub has.
     pub fn forget_hub(&mut self) {
         self.hub = None;
     }
@@ -54,29 +54,45 @@ impl Reported {
         fit::fit(json!({ "modules": modules }))
     }
 
-    /// The merge patch that brings the hub to `wanted`; none when it is there.
+    /// Whether what the hub has is known; if not, it must be read and given to [`Self::found`].
+    #[must_use]
+    pub fn knows_hub(&self) -> bool {
+        self.hub.is_some()
+    }
+
+    /// The merge patch that brings the hub to `wanted`; none when it is there, or when it is not known what the hub has.
     #[must_use]
     pub fn patch(&self, wanted: &Value) -> Option<Value> {
-        match &self.hub {
-            Some(hub) => difference(hub, wanted),
-            None => {
-                let mut whole = wanted.clone();
-                // Removals the hub may not have seen.
-                for (name, _) in self
-                    .modules
-                    .iter()
-                    .filter(|(_, status)| status.value.is_none())
-                {
-                    whole["modules"][name] = Value::Null;
-                }
-                Some(whole)
-            }
-        }
+        let hub = self.hub.as_ref()?;
+        difference(hub, &self.with_strangers(hub, wanted))
+    }
+
+    /// The reported section as the hub has it; only its `modules` are looked at.
+    pub fn found(&mut self, section: &Value) {
+        let modules = section
+            .get("modules")
+            .filter(|modules| modules.is_object())
+            .cloned();
+        self.hub = Some(json!({ "modules": modules.unwrap_or_else(|| json!({})) }));
     }
 
     /// The hub took the patch to `wanted`.
     pub fn confirmed(&mut self, wanted: Value) {
-        self.hub = Some(wanted);
+        self.hub = Some(match &self.hub {
+            Some(hub) => self.with_strangers(hub, &wanted),
+            None => wanted,
+        });
+    }
+
+    /// `wanted`, and what the hub has of modules that were not heard of since this module started: their status stands until they say otherwise.
+    fn with_strangers(&self, hub: &Value, wanted: &Value) -> Value {
+        let mut whole = wanted.clone();
+        for (name, status) in hub["modules"].as_object().into_iter().flatten() {
+            if !self.modules.contains_key(name) {
+                whole["modules"][name] = status.clone();
+            }
+        }
+        whole
     }
 }
 

@@ -35,6 +35,14 @@ pub struct Inputs<S> {
     pub configuration: watch::Receiver<Arc<Configuration>>,
 }
 
+/// What was asked of the hub.
+enum Exchange {
+    /// Its reported section.
+    Found(Value),
+    /// To hold this.
+    Reported(Value),
+}
+
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Reports until `shutdown`. `module` is this module's name: its status comes from `own`, not from the broker.
@@ -49,7 +57,7 @@ pub async fn run<T, S>(
     S: Stream<Item = Delivery> + Unpin,
 {
     let mut reported = Reported::default();
-    let mut report: Option<Work<(Value, Result<(), String>)>> = None;
+    let mut report: Option<Work<(Exchange, Result<(), String>)>> = None;
     let mut not_before = Instant::now();
     let mut wait = WAIT.0;
     let mut statuses_end = false;
@@ -57,12 +65,23 @@ pub async fn run<T, S>(
     loop {
         let connected = inputs.connection.borrow().is_some();
         if report.is_none() && connected && Instant::now() >= not_before {
-            let wanted = reported.wanted();
-            if let Some(patch) = reported.patch(&wanted) {
+            if reported.knows_hub() {
+                let wanted = reported.wanted();
+                if let Some(patch) = reported.patch(&wanted) {
+                    let twin = twin.clone();
+                    report = Some(Box::pin(async move {
+                        let result = twin.report(&patch).await;
+                        (Exchange::Reported(wanted), result)
+                    }));
+                }
+            } else {
+                // A patch alone would leave what an earlier run reported and nobody reports any more.
                 let twin = twin.clone();
                 report = Some(Box::pin(async move {
-                    let result = twin.report(&patch).await;
-                    (wanted, result)
+                    match twin.reported().await {
+                        Ok(section) => (Exchange::Found(section), Ok(())),
+                        Err(error) => (Exchange::Found(Value::Null), Err(error)),
+                    }
                 }));
             }
         }
@@ -70,15 +89,16 @@ pub async fn run<T, S>(
         let due = report.is_none() && connected && Instant::now() < not_before;
         tokio::select! {
             () = shutdown.cancelled() => return,
-            (wanted, result) = running(&mut report) => {
+            (exchange, result) = running(&mut report) => {
                 report = None;
-                match result {
-                    Ok(()) => {
+                match (result, exchange) {
+                    (Ok(()), Exchange::Found(section)) => reported.found(&section),
+                    (Ok(()), Exchange::Reported(wanted)) => {
                         reported.confirmed(wanted);
                         wait = WAIT.0;
                         not_before = Instant::now() + inputs.configuration.borrow().twin.report_interval.get();
                     }
-                    Err(error) => {
+                    (Err(error), _) => {
                         tracing::warn!(error, "the status could not be reported; trying again");
                         reported.forget_hub();
                         not_before = Instant::now() + wait;

@@ -64,9 +64,9 @@ impl Observer {
             planned_events_per_second: system.plant.events_per_second(),
             verdict,
             outstanding,
-            queue_depth: metric("fieldgate_iothub_queued_events"),
-            queue_age_s: metric("fieldgate_iothub_queue_oldest_age_seconds"),
-            hub_connected: metric("fieldgate_iothub_connected").map(|value| value > 0.0),
+            queue_depth: metric("fieldgate_iothub_module_queued_events"),
+            queue_age_s: metric("fieldgate_iothub_module_queue_oldest_age_seconds"),
+            hub_connected: metric("fieldgate_iothub_module_connected").map(|value| value > 0.0),
             devices,
             processes: system
                 .processes

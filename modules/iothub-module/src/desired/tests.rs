@@ -18,6 +18,10 @@ impl Twin for TestTwin {
         }
     }
 
+    async fn reported(&self) -> Result<Value, String> {
+        Ok(Value::Null)
+    }
+
     async fn report(&self, _: &Value) -> Result<(), String> {
         Ok(())
     }

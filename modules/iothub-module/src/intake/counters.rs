@@ -13,11 +13,11 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new() -> Self {
         Self {
-            received: metrics::counter!("fieldgate_iothub_received_events_total"),
-            duplicates: metrics::counter!("fieldgate_iothub_duplicates_total"),
-            reordered: metrics::counter!("fieldgate_iothub_reordered_total"),
-            late: metrics::counter!("fieldgate_iothub_late_total"),
-            after_gap: metrics::counter!("fieldgate_iothub_after_gap_total"),
+            received: metrics::counter!("fieldgate_iothub_module_received_events_total"),
+            duplicates: metrics::counter!("fieldgate_iothub_module_duplicates_total"),
+            reordered: metrics::counter!("fieldgate_iothub_module_reordered_total"),
+            late: metrics::counter!("fieldgate_iothub_module_late_total"),
+            after_gap: metrics::counter!("fieldgate_iothub_module_after_gap_total"),
         }
     }
 }

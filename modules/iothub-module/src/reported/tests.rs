@@ -9,6 +9,9 @@ fn at(second: i64) -> OffsetDateTime {
 
 /// Reports what is to be reported to a model of the hub.
 fn report(reported: &mut Reported, hub: &mut Value) -> Option<Value> {
+    if !reported.knows_hub() {
+        reported.found(hub);
+    }
     let wanted = reported.wanted();
     let patch = reported.patch(&wanted)?;
     merge_patch(hub, &patch);
@@ -58,16 +61,27 @@ fn what_a_status_no_longer_has_is_removed() {
 }
 
 #[test]
-fn after_a_reconnect_everything_is_reported_and_removals_again() {
-    let (mut reported, mut hub) = (Reported::default(), json!({}));
+fn after_a_start_what_an_earlier_run_left_is_mended_and_strangers_are_kept() {
+    let mut reported = Reported::default();
+    let mut hub = json!({"other": 1, "modules": {
+        "a": {"ready": false, "reasons": {"sidecar": "starting"}},
+        "b": {"ready": true},
+        "c": {"ready": true, "old": 1},
+    }});
     reported.set("a", Some(json!({"ready": true})), at(1));
     reported.set("b", None, at(1));
-    report(&mut reported, &mut hub);
-    reported.forget_hub();
     assert_eq!(
         report(&mut reported, &mut hub),
-        Some(json!({"modules": {"a": {"ready": true}, "b": null}}))
+        Some(json!({"modules": {"a": {"ready": true, "reasons": null}, "b": null}}))
     );
+    reported.set("c", Some(json!({"ready": true, "new": 2})), at(2));
+    assert_eq!(
+        report(&mut reported, &mut hub),
+        Some(json!({"modules": {"c": {"old": null, "new": 2}}}))
+    );
+    reported.forget_hub();
+    assert_eq!(report(&mut reported, &mut hub), None, "it is all there");
+    assert_eq!(hub["other"], 1);
 }
 
 #[test]

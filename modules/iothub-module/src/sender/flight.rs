@@ -58,8 +58,8 @@ impl<C: Connection> Flight<C> {
             unconfirmed: BTreeSet::new(),
             confirmed: BTreeSet::new(),
             removal: None,
-            sent: metrics::counter!("fieldgate_iothub_sent_total"),
-            puback: metrics::histogram!("fieldgate_iothub_puback_seconds"),
+            sent: metrics::counter!("fieldgate_iothub_module_sent_total"),
+            puback: metrics::histogram!("fieldgate_iothub_module_puback_seconds"),
             connection: std::marker::PhantomData,
         }
     }

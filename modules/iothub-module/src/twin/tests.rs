@@ -14,6 +14,7 @@ const DOCUMENT: &str = "hub: {connection_string_file: /secret}\nqueue: {path: /q
 struct TestTwin {
     patches: Arc<Mutex<Vec<(Instant, Value)>>>,
     failures: Arc<Mutex<usize>>,
+    hub: Arc<Mutex<Value>>,
 }
 
 impl TestTwin {
@@ -30,6 +31,10 @@ impl TestTwin {
 impl Twin for TestTwin {
     async fn desired(&self) -> Result<(u64, Value), String> {
         Err("not asked for here".to_owned())
+    }
+
+    async fn reported(&self) -> Result<Value, String> {
+        Ok(self.hub.lock().unwrap().clone())
     }
 
     async fn report(&self, patch: &Value) -> Result<(), String> {
