@@ -53,7 +53,38 @@ impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
         CallError::Transport {
             kind: error.kind(),
-            text: error.to_string(),
+            text: if is_closed(&error) {
+                "the device closed the connection".to_owned()
+            } else {
+                error.to_string()
+            },
         }
+    }
+}
+
+/// Whether the other side closed. tokio-modbus 0.17 reports an orderly close as whatever errno its thread saw last (its issue 360): on a socket that
+/// is read and written through readiness these three cannot mean what they say.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(0 | 11 /* EAGAIN */ | 115 /* EINPROGRESS */)
+    ) || matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_connection_is_called_that() {
+        for code in [0, 11, 115, 104, 32] {
+            let text = CallError::from(io::Error::from_raw_os_error(code)).to_string();
+            assert_eq!(text, "no connection: the device closed the connection");
+        }
+        let refused = CallError::from(io::Error::from_raw_os_error(111)).to_string();
+        assert!(refused.contains("refused"), "{refused}");
     }
 }
