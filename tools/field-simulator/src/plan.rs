@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_plan_survives_its_own_writing() {
-        let text = "step: 100ms\ndevices:\n  - {name: a, serial: {link: /tmp/x}, unit: 3, points: [{name: p, table: coil, address: 0, type: bool, writable: true}]}";
+        let text = "step: 100ms\ndevices:\n  - {name: a, serial: {link: /run/x}, unit: 3, points: [{name: p, table: coil, address: 0, type: bool, writable: true}]}";
         let plan = Plan::from_yaml(text).unwrap();
         assert_eq!(
             Plan::from_yaml(&serde_yaml_ng::to_string(&plan).unwrap()).unwrap(),
