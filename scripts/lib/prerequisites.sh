@@ -15,6 +15,20 @@ TEST_PACKAGES=(
   "util-linux unshare"
 )
 
+# What the test node is made of, and static programs for images.
+CLUSTER_PACKAGES=(
+  "containerd containerd"
+  "runc runc"
+  "containernetworking-plugins /usr/lib/cni/bridge"
+  "nftables nft"
+  "iptables iptables"
+  "ipset ipset"
+  "conntrack conntrack"
+  "musl-tools musl-gcc"
+  "zstd zstd"
+  "qemu-user-static qemu-aarch64-static"
+)
+
 is_there() { # any of the commands or files
   local what
   for what in "$@"; do
@@ -26,9 +40,12 @@ is_there() { # any of the commands or files
   return 1
 }
 
-need_test_packages() {
+need_test_packages() { need_packages "${TEST_PACKAGES[@]}"; }
+need_cluster_packages() { need_packages "${TEST_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"; }
+
+need_packages() { # rows of the tables above
   local row missing=()
-  for row in "${TEST_PACKAGES[@]}"; do
+  for row in "$@"; do
     # shellcheck disable=SC2086
     set -- $row
     is_there "${@:2}" || missing+=("$1")

@@ -1,0 +1,68 @@
+# The namespaces that a test node lives in, and its programs. Sourced, never run.
+# shellcheck shell=bash
+
+# Runs a command in network, mount and process namespaces of its own: its bridge, its mounts, what it puts into /var/lib/kubelet and every process it
+# started end with it, however it ends. Its cgroups are taken away afterwards.
+in_own_node() {
+  [ "$(id -u)" = 0 ] || die "cluster tests start containers: run them as root"
+  local name=fieldgate-node-$$ state status=0
+  state=$(mktemp -d "${TMPDIR:-/tmp}/fieldgate-node.XXXXXX")
+  make_cgroups "$name"
+  FIELDGATE_NODE_NAMESPACE=$name FIELDGATE_NODE_CGROUP=/$name FIELDGATE_NODE_STATE=$state \
+    unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -euo pipefail -c '
+      mount --make-rshared /
+      for folder in /var/lib/kubelet /var/lib/cni /var/lib/fieldgate /run/netns; do
+        mkdir -p "$folder" "$FIELDGATE_NODE_STATE$folder"
+        mount --bind "$FIELDGATE_NODE_STATE$folder" "$folder"
+      done
+      mount --make-rshared /run/netns
+      ip link set lo up
+      status=0
+      "$@" || status=$?
+      exit $status' own-node "$@" || status=$?
+  remove_cgroups "$name"
+  rm -rf "$state"
+  return $status
+}
+
+cgroup_hierarchies() {
+  awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/mounts
+}
+
+make_cgroups() {
+  local hierarchy
+  for hierarchy in $(cgroup_hierarchies); do
+    mkdir -p "$hierarchy/$1" 2>/dev/null || die "$hierarchy is read-only: containers need control groups they can make"
+    # a new cpuset group of version 1 is empty until it says which
+    if [ -e "$hierarchy/$1/cpuset.cpus" ] && [ -e "$hierarchy/cpuset.mems" ]; then
+      cat "$hierarchy/cpuset.cpus" >"$hierarchy/$1/cpuset.cpus"
+      cat "$hierarchy/cpuset.mems" >"$hierarchy/$1/cpuset.mems"
+    fi
+  done
+}
+
+remove_cgroups() {
+  local hierarchy
+  for hierarchy in $(cgroup_hierarchies); do
+    [ -d "$hierarchy/$1" ] && find "$hierarchy/$1" -depth -type d -exec rmdir {} + 2>/dev/null
+  done
+  return 0
+}
+
+# Upstream Kubernetes, kine and CoreDNS from Go modules, as build_platform makes Dapr and the broker.
+build_node() {
+  build_go_static "$ROOT/tests/cluster/kubernetes" kubernetes . "-X k8s.io/component-base/version.gitVersion=v1.34.4"
+  CGO_ENABLED=1 build_go_static "$ROOT/tests/cluster/kubernetes" kine ./kine ""
+  build_go_static "$ROOT/tests/cluster/kubernetes" coredns ./coredns ""
+  build_go_static "$ROOT/tests/cluster/network-policy" network-policy . ""
+}
+
+build_go_static() { # folder, program, package, linker flags
+  local program=$PLATFORM/$2 stamp
+  stamp=$(cd "$1" && find . -type f \( -name 'go.*' -o -name '*.go' \) | LC_ALL=C sort | xargs sha256sum | sha256sum)
+  [ -x "$program" ] && [ "$(cat "$program.stamp" 2>/dev/null)" = "$stamp" ] && return
+  say "building $2 with Go (once; some minutes the first time)"
+  mkdir -p "$PLATFORM"
+  (cd "$1" && CGO_ENABLED=${CGO_ENABLED:-0} go build -trimpath -ldflags "-s -w $4" -o "$program" "$3")
+  printf '%s' "$stamp" >"$program.stamp"
+}
