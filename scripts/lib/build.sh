@@ -23,23 +23,25 @@ need_toolchains() {
 # The Go programs: Dapr in one file and the broker. Built once; the stamp is the content of image/dapr and image/broker.
 # FIELDGATE_DAPRD and FIELDGATE_NATS_SERVER name programs to use instead; then nothing is built for that part.
 build_platform() {
-  mkdir -p "$PLATFORM"
-  build_go dapr fieldgate-dapr . "${FIELDGATE_DAPRD:-}"
-  build_go broker nats-server github.com/nats-io/nats-server/v2 "${FIELDGATE_NATS_SERVER:-}"
+  local version
+  version=$(cd "$ROOT/image/dapr" && go list -m -f '{{.Version}}' github.com/dapr/dapr)
+  replaced "${FIELDGATE_DAPRD:-}" || build_go image/dapr fieldgate-dapr . "-X github.com/dapr/dapr/pkg/buildinfo.version=${version#v}"
+  replaced "${FIELDGATE_NATS_SERVER:-}" || build_go image/broker nats-server github.com/nats-io/nats-server/v2
 }
 
-build_go() { # folder below image/, program, package, replacement given by the user
-  local folder=$ROOT/image/$1 program=$PLATFORM/$2 stamp
-  if [ -n "$4" ]; then
-    [ -x "$4" ] || die "$4 is not an executable file: mend the environment variable that names it"
-    return
-  fi
+replaced() { # program that the user gives instead of ours, or nothing
+  [ -n "$1" ] || return 1
+  [ -x "$1" ] || die "$1 is not an executable file: mend the environment variable that names it"
+}
+
+# Static, because the same files go into images, which have no C library; CGO_ENABLED=1 in front of the call for a program that needs C.
+build_go() { # folder of the module, program, package, linker flags
+  local folder=$ROOT/$1 program=$PLATFORM/$2 stamp
   stamp=$(cd "$folder" && find . -type f \( -name 'go.*' -o -name '*.go' \) | LC_ALL=C sort | xargs sha256sum | sha256sum)
   [ -x "$program" ] && [ "$(cat "$program.stamp" 2>/dev/null)" = "$stamp" ] && return
   say "building $2 with Go (once; some minutes the first time)"
-  local version
-  version=$(cd "$folder" && go list -m -f '{{.Version}}' github.com/dapr/dapr 2>/dev/null) || version=
-  (cd "$folder" && go build -trimpath -ldflags "-s -w ${version:+-X github.com/dapr/dapr/pkg/buildinfo.version=${version#v}}" -o "$program" "$3")
+  mkdir -p "$PLATFORM"
+  (cd "$folder" && CGO_ENABLED=${CGO_ENABLED:-0} go build -trimpath -ldflags "-s -w ${4:-}" -o "$program" "$3")
   printf '%s' "$stamp" >"$program.stamp"
 }
 

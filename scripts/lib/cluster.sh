@@ -49,20 +49,10 @@ remove_cgroups() {
   return 0
 }
 
-# Upstream Kubernetes, kine and CoreDNS from Go modules, as build_platform makes Dapr and the broker.
+# Upstream Kubernetes, kine, CoreDNS and kube-router's policy controller, from Go modules.
 build_node() {
-  build_go_static "$ROOT/tests/cluster/kubernetes" kubernetes . "-X k8s.io/component-base/version.gitVersion=v1.34.4"
-  CGO_ENABLED=1 build_go_static "$ROOT/tests/cluster/kubernetes" kine ./kine ""
-  build_go_static "$ROOT/tests/cluster/kubernetes" coredns ./coredns ""
-  build_go_static "$ROOT/tests/cluster/network-policy" network-policy . ""
-}
-
-build_go_static() { # folder, program, package, linker flags
-  local program=$PLATFORM/$2 stamp
-  stamp=$(cd "$1" && find . -type f \( -name 'go.*' -o -name '*.go' \) | LC_ALL=C sort | xargs sha256sum | sha256sum)
-  [ -x "$program" ] && [ "$(cat "$program.stamp" 2>/dev/null)" = "$stamp" ] && return
-  say "building $2 with Go (once; some minutes the first time)"
-  mkdir -p "$PLATFORM"
-  (cd "$1" && CGO_ENABLED=${CGO_ENABLED:-0} go build -trimpath -ldflags "-s -w $4" -o "$program" "$3")
-  printf '%s' "$stamp" >"$program.stamp"
+  build_go tests/cluster/kubernetes kubernetes . "-X k8s.io/component-base/version.gitVersion=v1.34.4"
+  CGO_ENABLED=1 build_go tests/cluster/kubernetes kine ./kine
+  build_go tests/cluster/kubernetes coredns ./coredns
+  build_go tests/cluster/network-policy network-policy .
 }

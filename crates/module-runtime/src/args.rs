@@ -101,6 +101,10 @@ pub struct ModuleArgs {
     )]
     pub grace_period: Duration,
 
+    /// Work only while holding this file's lock; until then be a ready standby. For instances on one node, on a local file system
+    #[arg(long, env = "FIELDGATE_LOCK", value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+
     /// Validate the configuration, print every problem and exit (0 valid, 78 not)
     #[arg(long)]
     pub check: bool,

@@ -1,6 +1,7 @@
 //! Commands: what other applications may call, over the sidecar, with JSON in and out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ struct Command {
 #[derive(Clone, Default)]
 pub struct Commands {
     set: Arc<RwLock<BTreeMap<&'static str, Arc<Command>>>>,
+    /// Calls are refused: another instance of this module works.
+    standby: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Commands {
@@ -149,6 +152,11 @@ impl Commands {
             .insert(name, Arc::new(command));
     }
 
+    /// Refuses every call with 503 `standby`, or no longer does.
+    pub(crate) fn set_standby(&self, standby: bool) {
+        self.standby.store(standby, Ordering::Relaxed);
+    }
+
     /// The router of the port the sidecar calls. With a token, every call must carry it as `dapr-api-token`.
     pub fn router(&self, token: Secret) -> Router {
         Router::new()
@@ -165,9 +173,17 @@ impl Commands {
     /// Runs a command as a call would: for tests and for modules that call their own.
     ///
     /// # Errors
-    /// 404 when there is no such command, 400 when the input does not fit its schema, 504 after [`DEADLINE`], and what
+    /// 503 `standby` while another instance works, 404 when there is no such command, 400 when the input does not fit its schema, 504 after [`DEADLINE`], and what
     /// the command itself answers.
     pub async fn run(&self, name: &str, input: Bytes) -> Result<Vec<u8>, CommandError> {
+        if self.standby.load(Ordering::Relaxed) {
+            return Err(CommandError::unavailable(
+                "standby",
+                format!(
+                    "this instance waits for its turn to work and did not look at {name}; call again in a moment"
+                ),
+            ));
+        }
         let Some(command) = self.all().get(name).cloned() else {
             return Err(CommandError::not_found(
                 "unknown-command",
@@ -369,6 +385,24 @@ mod tests {
         for path in ["/dapr/config", "/dapr/subscribe"] {
             assert_eq!(served.send("GET", path, "").await.0, 200);
         }
+    }
+
+    #[tokio::test]
+    async fn a_standby_refuses_calls_and_does_nothing() {
+        let commands = commands();
+        commands.set_standby(true);
+        let served = Served::start(commands.router(Secret::default())).await;
+        for path in ["/write", "/wriet"] {
+            let (status, answer) = served.send("POST", path, "{}").await;
+            let error: Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!((status, &error["error"]["code"]), (503, &json!("standby")));
+        }
+        for path in ["/commands", "/dapr/config", "/dapr/subscribe"] {
+            assert_eq!(served.send("GET", path, "").await.0, 200);
+        }
+        commands.set_standby(false);
+        let body = r#"{"device":"press-1","value":1}"#;
+        assert_eq!(served.send("POST", "/write", body).await.0, 200);
     }
 
     #[tokio::test]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The parts a module depends on; ready when all of them are. Clones share one state.
 #[derive(Debug, Clone)]
@@ -13,17 +15,49 @@ pub struct Health {
 
 #[derive(Debug)]
 struct Shared {
-    /// None is ready, Some the reason why not.
-    components: Mutex<BTreeMap<String, Option<String>>>,
+    state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    components: BTreeMap<String, Part>,
+    standby: bool,
+    /// Until then what is only starting counts as ready.
+    lenient_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// Its flag has said nothing yet.
+    Starting,
+    Ready,
+    NotReady(String),
+}
+
+impl State {
+    fn reason<'a>(&self, part: &'a Part) -> Option<&'a str> {
+        match part {
+            Part::Ready => None,
+            Part::NotReady(reason) => Some(reason),
+            Part::Starting => {
+                let lenient = self
+                    .lenient_until
+                    .is_some_and(|until| Instant::now() < until);
+                (!lenient).then_some("starting")
+            }
+        }
+    }
+}
+
 impl Shared {
-    fn components(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
-        // A panic elsewhere leaves the map whole: every change is one insert.
-        self.components
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the state whole: every change is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 }
 
@@ -38,7 +72,7 @@ impl Health {
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
-                components: Mutex::default(),
+                state: Mutex::default(),
                 changes: watch::Sender::new(0),
             }),
         }
@@ -47,10 +81,11 @@ impl Health {
     /// Adds a part, not ready ("starting") until its flag says so. The same name gives the same part.
     pub fn component(&self, name: &str) -> HealthFlag {
         self.shared
-            .components()
+            .state()
+            .components
             .entry(name.to_owned())
-            .or_insert_with(|| Some("starting".to_owned()));
-        self.shared.changes.send_modify(|count| *count += 1);
+            .or_insert(Part::Starting);
+        self.shared.changed();
         HealthFlag {
             health: self.clone(),
             name: name.to_owned(),
@@ -59,22 +94,43 @@ impl Health {
 
     /// Takes a part out: it no longer exists in the configuration.
     pub fn remove(&self, name: &str) {
-        self.shared.components().remove(name);
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.state().components.remove(name);
+        self.shared.changed();
     }
 
     /// Whether every part is ready.
     pub fn is_ready(&self) -> bool {
-        self.shared.components().values().all(Option::is_none)
+        self.reasons().is_empty()
     }
 
     /// The parts that are not ready, and why.
     pub fn reasons(&self) -> BTreeMap<String, String> {
-        self.shared
-            .components()
-            .iter()
-            .filter_map(|(name, reason)| Some((name.clone(), reason.clone()?)))
+        let state = self.shared.state();
+        let parts = state.components.iter();
+        parts
+            .filter_map(|(name, part)| Some((name.clone(), state.reason(part)?.to_owned())))
             .collect()
+    }
+
+    /// Whether this instance waits for another one of its module to end.
+    pub fn is_standby(&self) -> bool {
+        self.shared.state().standby
+    }
+
+    pub(crate) fn set_standby(&self) {
+        self.shared.state().standby = true;
+        self.shared.changed();
+    }
+
+    /// An instance that was ready as standby and now opens what it works with stays ready: what is only starting counts
+    /// as ready for so long. What says that it is not ready counts at once.
+    pub(crate) fn end_standby(&self, starting: Duration) {
+        {
+            let mut state = self.shared.state();
+            state.standby = false;
+            state.lenient_until = Some(Instant::now() + starting);
+        }
+        self.shared.changed();
     }
 
     /// Sees every change of a part.
@@ -93,10 +149,14 @@ pub struct HealthFlag {
 impl HealthFlag {
     /// Ready, or not for a reason; the reason of a ready part is ignored. Changes are logged.
     pub fn set_ready(&self, ready: bool, reason: impl Into<String>) {
-        let next = (!ready).then(|| reason.into());
+        let next = if ready {
+            Part::Ready
+        } else {
+            Part::NotReady(reason.into())
+        };
         {
-            let mut components = self.health.shared.components();
-            let Some(current) = components.get_mut(&self.name) else {
+            let mut state = self.health.shared.state();
+            let Some(current) = state.components.get_mut(&self.name) else {
                 return;
             };
             if *current == next {
@@ -105,10 +165,17 @@ impl HealthFlag {
             current.clone_from(&next);
         }
         match &next {
-            None => tracing::info!(component = self.name, "ready"),
-            Some(reason) => tracing::warn!(component = self.name, reason, "not ready"),
+            Part::NotReady(reason) => {
+                tracing::warn!(component = self.name, reason, "not ready");
+            }
+            Part::Ready | Part::Starting => tracing::info!(component = self.name, "ready"),
         }
-        self.health.shared.changes.send_modify(|count| *count += 1);
+        self.health.shared.changed();
+    }
+
+    /// Whether its part is there and ready.
+    pub fn is_ready(&self) -> bool {
+        self.health.shared.state().components.get(&self.name) == Some(&Part::Ready)
     }
 
     /// `set_ready(true, …)`.
@@ -157,5 +224,26 @@ mod tests {
         assert!(!changes.has_changed().unwrap());
         flag.not_ready("x");
         assert!(changes.has_changed().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_took_over_stays_ready_while_its_parts_start() {
+        let health = Health::new();
+        health.set_standby();
+        assert!(health.is_standby() && health.is_ready());
+        health.end_standby(Duration::from_secs(10));
+        let queue = health.component("queue");
+        let broker = health.component("broker");
+        assert!(health.is_ready() && !health.is_standby());
+        broker.not_ready("refused");
+        assert_eq!(health.reasons().len(), 1, "what is known counts at once");
+        broker.ready();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(
+            health.reasons(),
+            BTreeMap::from([("queue".to_owned(), "starting".to_owned())])
+        );
+        queue.ready();
+        assert!(health.is_ready());
     }
 }

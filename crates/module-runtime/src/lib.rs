@@ -30,16 +30,22 @@
 pub mod args;
 pub mod commands;
 pub mod configuration;
+pub mod figures;
 pub mod health;
+pub mod lock;
 pub mod logs;
+mod operation;
 pub mod ops;
 pub mod runtime;
 mod server;
 pub mod shutdown;
 pub mod sidecar;
+mod standby;
 pub mod status;
 #[cfg(test)]
 mod test_client;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 
 pub use args::ModuleArgs;
 pub use commands::{CommandError, Commands};
@@ -47,6 +53,7 @@ pub use configuration::{
     ConfigurationError, ConfigurationWatch, Loaded, ModuleConfiguration, Problem, Problems, load,
     load_str,
 };
+pub use figures::{Figure, FigureKind, describe, standby_name};
 pub use health::{Health, HealthFlag};
 pub use runtime::{EXIT_CONFIGURATION, ModuleInfo, Runtime, run, run_with};
 pub use sidecar::{

@@ -58,7 +58,10 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let mut body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    if ops.health.is_standby() {
+        body["standby"] = json!(true);
+    }
     (status, Json(body)).into_response()
 }
 
@@ -122,6 +125,7 @@ fn filter_of(logs: &LogControl) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Figure;
     use crate::test_client::Served;
 
     fn ops(health: &Health) -> Ops {
@@ -146,7 +150,17 @@ mod tests {
             json!({"ready": false, "reasons": {"line-1": "no route to 10.0.0.5"}})
         );
         line.ready();
-        assert_eq!(served.send("GET", "/readyz", "").await.0, 200);
+        let (status, answer) = served.send("GET", "/readyz", "").await;
+        assert_eq!(
+            (status, answer.as_str()),
+            (200, r#"{"ready":true,"reasons":{}}"#)
+        );
+        health.set_standby();
+        let (status, answer) = served.send("GET", "/readyz", "").await;
+        assert_eq!(
+            (status, answer.as_str()),
+            (200, r#"{"ready":true,"reasons":{},"standby":true}"#)
+        );
     }
 
     #[tokio::test]
@@ -154,6 +168,10 @@ mod tests {
         let recorder = metrics_builder().unwrap().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
+            crate::describe(&[Figure::counter(
+                "fieldgate_test_events_total",
+                "Events made",
+            )]);
             metrics::counter!("fieldgate_test_events_total").increment(3);
             metrics::histogram!("fieldgate_test_lateness_seconds").record(0.003);
         });
@@ -164,6 +182,10 @@ mod tests {
         let served = Served::start(with_metrics.router()).await;
         let (_, text) = served.send("GET", "/metrics", "").await;
         assert!(text.contains("fieldgate_test_events_total 3"), "{text}");
+        assert!(
+            text.contains("# HELP fieldgate_test_events_total Events made\n"),
+            "{text}"
+        );
         assert!(
             text.contains("fieldgate_test_lateness_seconds_bucket{le=\"0.005\"} 1"),
             "{text}"

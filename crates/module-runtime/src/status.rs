@@ -103,9 +103,12 @@ impl StatusPublisher {
 
     /// A new configuration was rejected; the one before stays in force. Every problem is logged, ten are published.
     pub fn rejected(&self, error: &ConfigurationError) {
-        for problem in &error.problems {
-            tracing::error!(%problem, "configuration rejected; the one before stays in force");
-        }
+        error.log_rejected();
+        self.record_rejected(error);
+    }
+
+    /// [`Self::rejected`] for problems that were logged when they were found.
+    pub(crate) fn record_rejected(&self, error: &ConfigurationError) {
         let errors: Vec<String> = error
             .problems
             .iter()
@@ -245,100 +248,47 @@ async fn publish(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use bytes::Bytes;
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::configuration::Problem;
-    use crate::sidecar::{
-        BoxFuture, Delivery, InvokeReply, PublishReport, SidecarError, Subscription,
-    };
-
-    /// Hands on what is published; fails as often as it is told to.
-    #[derive(Debug)]
-    struct Recorder {
-        published: mpsc::Sender<Value>,
-        failures: Mutex<usize>,
-    }
-
-    impl Sidecar for Recorder {
-        fn publish<'a>(
-            &'a self,
-            _: &'a str,
-            topic: &'a str,
-            events: &'a [OutgoingEvent],
-        ) -> BoxFuture<'a, Result<PublishReport, SidecarError>> {
-            Box::pin(async move {
-                assert_eq!(topic, TOPIC);
-                {
-                    let mut failures = self.failures.lock().unwrap();
-                    if *failures > 0 {
-                        *failures -= 1;
-                        return Err(SidecarError::Unavailable("starting".to_owned()));
-                    }
-                }
-                let event = serde_json::from_slice(&events[0].body).unwrap();
-                self.published.send(event).await.unwrap();
-                Ok(PublishReport::default())
-            })
-        }
-
-        fn subscribe(&self, _: Subscription) -> mpsc::Receiver<Delivery> {
-            mpsc::channel(1).1
-        }
-
-        fn invoke<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a str,
-            _: Bytes,
-            _: Duration,
-        ) -> BoxFuture<'a, Result<InvokeReply, SidecarError>> {
-            Box::pin(async { Err(SidecarError::Invalid("not here".to_owned())) })
-        }
-
-        fn secret<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a str,
-        ) -> BoxFuture<'a, Result<BTreeMap<String, String>, SidecarError>> {
-            Box::pin(async { Ok(BTreeMap::new()) })
-        }
-
-        fn healthy(&self) -> BoxFuture<'_, bool> {
-            Box::pin(async { true })
-        }
-    }
+    use crate::test_support::TestSidecar;
 
     struct Setup {
         status: StatusPublisher,
         health: Health,
-        events: mpsc::Receiver<Value>,
+        sidecar: Arc<TestSidecar>,
+        seen: usize,
         _stop: tokio_util::sync::DropGuard,
     }
 
-    fn setup(failures: usize) -> Setup {
-        let (published, events) = mpsc::channel(16);
-        let sidecar = Arc::new(Recorder {
-            published,
-            failures: Mutex::new(failures),
-        });
-        let publisher = Publisher {
-            appliance: "gate-7".to_owned(),
-            module: "modbus-reader".to_owned(),
-            version: "0.1.0".to_owned(),
-            pubsub: "pubsub".to_owned(),
-        };
-        let health = Health::new();
-        let stop = CancellationToken::new();
-        let (status, _) = StatusPublisher::start(sidecar, publisher, health.clone(), stop.clone());
-        Setup {
-            status,
-            health,
-            events,
-            _stop: stop.drop_guard(),
+    impl Setup {
+        fn new(failures: usize) -> Self {
+            let sidecar = TestSidecar::new();
+            sidecar.fail_next(failures);
+            let publisher = Publisher {
+                appliance: "gate-7".to_owned(),
+                module: "modbus-reader".to_owned(),
+                version: "0.1.0".to_owned(),
+                pubsub: "pubsub".to_owned(),
+            };
+            let health = Health::new();
+            let stop = CancellationToken::new();
+            let publishing: Arc<dyn Sidecar> = Arc::<TestSidecar>::clone(&sidecar);
+            let (status, _) =
+                StatusPublisher::start(publishing, publisher, health.clone(), stop.clone());
+            Self {
+                status,
+                health,
+                sidecar,
+                seen: 0,
+                _stop: stop.drop_guard(),
+            }
+        }
+
+        async fn next_event(&mut self) -> Value {
+            let (topic, event) = self.sidecar.publication(self.seen).await;
+            assert_eq!(topic, TOPIC);
+            self.seen += 1;
+            event
         }
     }
 
@@ -353,10 +303,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_status_is_an_event_with_the_configuration_in_force() {
-        let mut setup = setup(0);
+        let mut setup = Setup::new(0);
         setup.status.in_force(&loaded());
         setup.status.details(json!({"devices": 3}));
-        let event = setup.events.recv().await.unwrap();
+        let event = setup.next_event().await;
         assert_eq!(event["type"], STATUS_TYPE);
         assert_eq!(event["source"], "/fieldgate/gate-7/modbus-reader");
         let data = &event["data"];
@@ -369,7 +319,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rejected_configuration_shows_both() {
-        let mut setup = setup(0);
+        let mut setup = Setup::new(0);
         setup.status.in_force(&loaded());
         let problem = Problem {
             file: "a.yaml".to_owned(),
@@ -382,7 +332,7 @@ mod tests {
             problems: vec![problem; 12],
             hash: Some("def".to_owned()),
         });
-        let event = setup.events.recv().await.unwrap();
+        let event = setup.next_event().await;
         let configuration = &event["data"]["configuration"];
         assert_eq!(configuration["state"], "rejected");
         assert_eq!(configuration["hash"], "abc");
@@ -394,26 +344,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_go_out_together_and_at_most_once_a_second() {
-        let mut setup = setup(0);
-        setup.events.recv().await.unwrap();
+        let mut setup = Setup::new(0);
+        setup.next_event().await;
         let began = Instant::now();
         let flag = setup.health.component("line-1");
         flag.not_ready("no route");
         setup.status.details(json!(1));
         setup.status.details(json!(2));
-        let event = setup.events.recv().await.unwrap();
+        let event = setup.next_event().await;
         assert_eq!(event["data"]["details"], 2);
         assert_eq!(event["data"]["reasons"]["line-1"], "no route");
         assert!(began.elapsed() >= AT_MOST_EVERY);
         // Then nothing until the repeat.
-        setup.events.recv().await.unwrap();
+        setup.next_event().await;
         assert!(began.elapsed() >= REPEAT, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_status_that_failed_is_published_again() {
-        let mut setup = setup(3);
-        let event = setup.events.recv().await.unwrap();
+        let mut setup = Setup::new(3);
+        let event = setup.next_event().await;
         assert_eq!(event["data"]["module"], "modbus-reader");
     }
 }

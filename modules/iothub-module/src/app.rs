@@ -46,6 +46,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
         watch,
         ..
     } = runtime;
+    module_runtime::describe(crate::metrics::ALL);
     let first = configuration.configuration;
     let queue_health = health.component("queue");
     let subscriptions_health = health.component("subscriptions");

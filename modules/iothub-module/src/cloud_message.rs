@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::CLOUD_MESSAGES;
 use crate::publisher::Publisher;
 
 /// Wait after a failed publish.
@@ -112,7 +113,7 @@ pub async fn run(
             }
         }
         (message.complete)();
-        metrics::counter!("fieldgate_iothub_module_cloud_messages_total").increment(1);
+        metrics::counter!(CLOUD_MESSAGES.name).increment(1);
     }
 }
 

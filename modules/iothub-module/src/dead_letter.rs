@@ -10,6 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::hash::fnv1a;
+use crate::metrics::DEAD_LETTERS;
 use crate::publisher::{PublishError, Publisher};
 
 /// Bytes of the original that a dead letter carries at most.
@@ -112,7 +113,7 @@ impl DeadLetters {
         .render(&data)
         .map_err(|error| PublishError::Refused(error.to_string()))?;
         self.publisher.publish(&self.topic, event).await?;
-        metrics::counter!("fieldgate_iothub_module_dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+        metrics::counter!(DEAD_LETTERS.name, "reason" => letter.reason.as_str()).increment(1);
         tracing::warn!(
             reason = letter.reason.as_str(),
             detail = letter.detail,

@@ -11,6 +11,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{
+    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS,
+};
+
 const EVERY: Duration = Duration::from_secs(1);
 /// Figures that change all the time go into the status only so often; what matters goes at once.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
@@ -87,28 +91,23 @@ impl Figures {
         // A gauge is a float; a count beyond 2^53 is out of reach.
         #[allow(clippy::cast_precision_loss, reason = "counts of rows and bytes")]
         let float = |count: u64| count as f64;
-        metrics::gauge!("fieldgate_iothub_module_queued_events").set(float(stats.depth));
-        metrics::gauge!("fieldgate_iothub_module_queue_bytes").set(float(stats.file_bytes));
-        metrics::gauge!("fieldgate_iothub_module_queue_oldest_age_seconds").set(age);
-        metrics::gauge!("fieldgate_iothub_module_connected").set(
-            if hub.connected_since.is_some() {
-                1.0
-            } else {
-                0.0
-            },
-        );
-        metrics::counter!("fieldgate_iothub_module_reconnects_total")
-            .absolute(hub.connections.saturating_sub(1));
-        metrics::counter!("fieldgate_iothub_module_storage_errors_total")
-            .absolute(stats.storage_errors);
+        metrics::gauge!(QUEUED_EVENTS.name).set(float(stats.depth));
+        metrics::gauge!(QUEUE_BYTES.name).set(float(stats.file_bytes));
+        metrics::gauge!(QUEUE_OLDEST_AGE.name).set(age);
+        metrics::gauge!(CONNECTED.name).set(if hub.connected_since.is_some() {
+            1.0
+        } else {
+            0.0
+        });
+        metrics::counter!(RECONNECTS.name).absolute(hub.connections.saturating_sub(1));
+        metrics::counter!(STORAGE_ERRORS.name).absolute(stats.storage_errors);
         let dropped = [
             ("oldest", stats.dropped_oldest),
             ("newest", stats.dropped_newest),
             ("corrupt-row", stats.corrupt_rows),
         ];
         for (reason, count) in dropped {
-            metrics::counter!("fieldgate_iothub_module_dropped_total", "reason" => reason)
-                .absolute(count);
+            metrics::counter!(DROPPED.name, "reason" => reason).absolute(count);
         }
     }
 }

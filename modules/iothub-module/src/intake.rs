@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dead_letter::{DeadLetter, DeadLetters, Reason};
 use crate::message;
+use crate::metrics::RETURNED;
 use crate::sequencer::{Admission, Limits, Outcome, Position, Sequencer, Ticket};
 use counters::Counters;
 
@@ -310,8 +311,7 @@ impl<S: Store> Intake<S> {
             ready.delivery.retry();
             count += 1;
         }
-        metrics::counter!("fieldgate_iothub_module_returned_total", "reason" => reason)
-            .increment(count);
+        metrics::counter!(RETURNED.name, "reason" => reason).increment(count);
         tracing::debug!(reason, count, "events went back to the broker");
     }
 

@@ -20,6 +20,7 @@ pub mod hub;
 pub mod intake;
 pub mod message;
 pub mod methods;
+mod metrics;
 mod oversize;
 pub mod payload;
 pub mod publisher;

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::configuration::Configuration;
+use crate::metrics::METHODS;
 use crate::payload;
 
 /// Invocations at the same time; one more is answered with 429.
@@ -96,8 +97,7 @@ impl Methods {
             },
             _ => self.forward(name, payload).await,
         };
-        metrics::counter!("fieldgate_iothub_module_methods_total", "status" => answer.status.to_string())
-            .increment(1);
+        metrics::counter!(METHODS.name, "status" => answer.status.to_string()).increment(1);
         bounded(name, answer)
     }
 

@@ -1,9 +1,22 @@
 //! The figures of this module. Handles are made once: looking a name up costs more than counting.
 
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+module_runtime::figures! {
+    EVENTS = counter "fieldgate_modbus_reader_events_total", "Events made";
+    POINTS = counter "fieldgate_modbus_reader_points_total", "Tags in events, good and bad";
+    POLLS = counter "fieldgate_modbus_reader_polls_total", "Cycles that asked a device";
+    REQUESTS = counter "fieldgate_modbus_reader_requests_total", "Modbus requests sent, repeated ones too";
+    REQUEST_ERRORS = counter "fieldgate_modbus_reader_request_errors_total", "Modbus requests without a good answer";
+    OVERRUNS = counter "fieldgate_modbus_reader_overruns_total", "Grid points that passed without a cycle";
+    LATENESS = histogram "fieldgate_modbus_reader_lateness_seconds", "From the grid point to the cycle's first request";
+    CONNECTS = counter "fieldgate_modbus_reader_connects_total", "Attempts to connect a link";
+    BUFFER_BYTES = gauge "fieldgate_modbus_reader_buffer_bytes", "Bytes of events that wait to be published";
+    BUFFER_EVENTS = gauge "fieldgate_modbus_reader_buffer_events", "Events that wait to be published";
+    DROPPED = counter "fieldgate_modbus_reader_dropped_events_total", "Events dropped, by reason";
+    PUBLISHED = counter "fieldgate_modbus_reader_published_events_total", "Events the broker confirmed";
+    PUBLISH_ERRORS = counter "fieldgate_modbus_reader_publish_errors_total", "Events whose publishing failed; they are tried again";
+}
 
 /// Handles of every figure. Clones count into the same.
 #[derive(Clone)]
@@ -45,47 +58,41 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Registers every figure with the recorder that is installed.
+    /// Describes and registers every figure with the recorder that is installed.
     pub fn register() -> Self {
-        let dropped = "fieldgate_modbus_reader_dropped_events_total";
-        describe_counter!(dropped, "Events dropped, by reason");
+        module_runtime::describe(ALL);
         Self {
-            events: count("events_total", "Events made"),
-            points: count("points_total", "Tags in events, good and bad"),
-            polls: count("polls_total", "Cycles that asked a device"),
-            requests: count("requests_total", "Modbus requests sent"),
-            request_errors: count(
-                "request_errors_total",
-                "Modbus requests without a good answer",
-            ),
-            overruns: count("overruns_total", "Grid points that passed without a cycle"),
-            lateness: {
-                let name = "fieldgate_modbus_reader_lateness_seconds";
-                describe_histogram!(name, "From the grid point to the cycle's first request");
-                histogram!(name)
-            },
-            connects: count("connects_total", "Attempts to connect a link"),
-            buffer_bytes: level("buffer_bytes", "Bytes of events that wait to be published"),
-            buffer_events: level("buffer_events", "Events that wait to be published"),
-            dropped_full: counter!(dropped, "reason" => "buffer-full"),
-            dropped_shutdown: counter!(dropped, "reason" => "shutdown"),
-            published: count("published_events_total", "Events the broker confirmed"),
-            publish_errors: count(
-                "publish_errors_total",
-                "Events whose publishing failed; they are tried again",
-            ),
+            events: counter!(EVENTS.name),
+            points: counter!(POINTS.name),
+            polls: counter!(POLLS.name),
+            requests: counter!(REQUESTS.name),
+            request_errors: counter!(REQUEST_ERRORS.name),
+            overruns: counter!(OVERRUNS.name),
+            lateness: histogram!(LATENESS.name),
+            connects: counter!(CONNECTS.name),
+            buffer_bytes: gauge!(BUFFER_BYTES.name),
+            buffer_events: gauge!(BUFFER_EVENTS.name),
+            dropped_full: counter!(DROPPED.name, "reason" => "buffer-full"),
+            dropped_shutdown: counter!(DROPPED.name, "reason" => "shutdown"),
+            published: counter!(PUBLISHED.name),
+            publish_errors: counter!(PUBLISH_ERRORS.name),
         }
     }
 }
 
-fn count(what: &str, description: &'static str) -> Counter {
-    let name = format!("fieldgate_modbus_reader_{what}");
-    describe_counter!(name.clone(), description);
-    counter!(name)
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-fn level(what: &str, description: &'static str) -> Gauge {
-    let name = format!("fieldgate_modbus_reader_{what}");
-    describe_gauge!(name.clone(), description);
-    gauge!(name)
+    use module_runtime::test_support::documented_figures;
+
+    use super::ALL;
+
+    #[test]
+    fn every_figure_is_documented_and_nothing_else() {
+        let standby = module_runtime::standby_name("modbus-reader");
+        let names = ALL.iter().map(|figure| figure.name.to_owned());
+        let names: BTreeSet<String> = names.chain([standby]).collect();
+        assert_eq!(names, documented_figures("fieldgate_modbus_reader_"));
+    }
 }

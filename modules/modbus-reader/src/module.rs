@@ -39,13 +39,16 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let (settings, receiver) = watch::channel(configuration.configuration.publish.clone());
     let buffer = EventBuffer::new(0, 0, metrics.clone());
     set_limits(&buffer, &configuration.configuration.publish);
+    let published = health.component("publish");
+    // Until something fails: whether the sidecar is there is told by the runtime.
+    published.ready();
     let publisher = Publisher {
         sidecar,
         pubsub: args.pubsub.clone(),
         settings: receiver,
         buffer: buffer.clone(),
         metrics: metrics.clone(),
-        health: health.component("publish"),
+        health: published,
     };
     let finish = CancellationToken::new();
     let flush = args.grace_period.get() / 2;

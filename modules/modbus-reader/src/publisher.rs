@@ -32,7 +32,7 @@ pub struct Publisher {
     pub buffer: EventBuffer,
     /// Counts.
     pub metrics: Metrics,
-    /// Not ready while nothing gets through.
+    /// Not ready while nothing gets through. Ready to begin with: nothing has failed.
     pub health: HealthFlag,
 }
 
@@ -41,8 +41,6 @@ type Call = BoxFuture<'static, (Batch, Result<PublishReport, SidecarError>)>;
 impl Publisher {
     /// Publishes until `finish` is cancelled, then what is left for at most `flush`. What remains is dropped and counted.
     pub async fn run(mut self, finish: CancellationToken, flush: Duration) {
-        // Until something fails: whether the sidecar is there is told by the runtime.
-        self.health.ready();
         let deadline = {
             let finish = finish.clone();
             async move {

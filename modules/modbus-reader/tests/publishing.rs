@@ -5,7 +5,6 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,11 +14,9 @@ use modbus_reader::configuration::Publish;
 use modbus_reader::event_buffer::EventBuffer;
 use modbus_reader::metrics::Metrics;
 use modbus_reader::publisher::Publisher;
-use module_runtime::{
-    BoxFuture, Delivery, Health, InvokeReply, OutgoingEvent, PublishReport, Sidecar, SidecarError,
-    Subscription,
-};
-use tokio::sync::{mpsc, watch};
+use module_runtime::test_support::TestSidecar;
+use module_runtime::{Health, OutgoingEvent, PublishReport, SidecarError};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,69 +28,35 @@ enum Mood {
     Half,
 }
 
+/// What the sidecar was given and took.
 #[derive(Debug)]
-struct FakeSidecar {
+struct Broker {
     mood: Mutex<Mood>,
     calls: Mutex<Vec<Vec<String>>>,
     taken: Mutex<Vec<String>>,
 }
 
-impl Sidecar for FakeSidecar {
-    fn publish<'a>(
-        &'a self,
-        pubsub: &'a str,
-        topic: &'a str,
-        events: &'a [OutgoingEvent],
-    ) -> BoxFuture<'a, Result<PublishReport, SidecarError>> {
-        assert_eq!((pubsub, topic), ("pubsub", "telemetry"));
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
-            self.calls.lock().unwrap().push(ids.clone());
-            let mood = *self.mood.lock().unwrap();
-            let mut report = PublishReport::default();
-            for (position, id) in ids.into_iter().enumerate() {
-                match mood {
-                    Mood::Away => return Err(SidecarError::Unavailable("away".to_owned())),
-                    Mood::Half if position % 2 == 1 => {
-                        report.failed.push((position, "no".to_owned()));
-                    }
-                    _ => self.taken.lock().unwrap().push(id),
+impl Broker {
+    fn publish(&self, events: &[OutgoingEvent]) -> Result<PublishReport, SidecarError> {
+        let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        self.calls.lock().unwrap().push(ids.clone());
+        let mood = *self.mood.lock().unwrap();
+        let mut report = PublishReport::default();
+        for (position, id) in ids.into_iter().enumerate() {
+            match mood {
+                Mood::Away => return Err(SidecarError::Unavailable("away".to_owned())),
+                Mood::Half if position % 2 == 1 => {
+                    report.failed.push((position, "no".to_owned()));
                 }
+                _ => self.taken.lock().unwrap().push(id),
             }
-            Ok(report)
-        })
-    }
-
-    fn subscribe(&self, _: Subscription) -> mpsc::Receiver<Delivery> {
-        mpsc::channel(1).1
-    }
-
-    fn invoke<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: Bytes,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<InvokeReply, SidecarError>> {
-        Box::pin(async { Err(SidecarError::Unavailable("fake".to_owned())) })
-    }
-
-    fn secret<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, SidecarError>> {
-        Box::pin(async { Err(SidecarError::Unavailable("fake".to_owned())) })
-    }
-
-    fn healthy(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async { true })
+        }
+        Ok(report)
     }
 }
 
 struct Rig {
-    sidecar: Arc<FakeSidecar>,
+    broker: Arc<Broker>,
     buffer: EventBuffer,
     finish: CancellationToken,
     task: JoinHandle<()>,
@@ -102,11 +65,17 @@ struct Rig {
 }
 
 fn start(mood: Mood, flush: Duration) -> Rig {
-    let sidecar = Arc::new(FakeSidecar {
+    let broker = Arc::new(Broker {
         mood: Mutex::new(mood),
         calls: Mutex::default(),
         taken: Mutex::default(),
     });
+    let behind = Arc::clone(&broker);
+    let sidecar =
+        TestSidecar::with_publish(Duration::from_millis(5), move |pubsub, topic, events| {
+            assert_eq!((pubsub, topic), ("pubsub", "telemetry"));
+            behind.publish(events)
+        });
     let metrics = Metrics::register();
     let publish = Publish {
         batch: 10,
@@ -116,7 +85,7 @@ fn start(mood: Mood, flush: Duration) -> Rig {
     let (settings, receiver) = watch::channel(publish);
     let health = Health::new();
     let publisher = Publisher {
-        sidecar: Arc::clone(&sidecar) as Arc<dyn Sidecar>,
+        sidecar,
         pubsub: "pubsub".to_owned(),
         settings: receiver,
         buffer: buffer.clone(),
@@ -126,7 +95,7 @@ fn start(mood: Mood, flush: Duration) -> Rig {
     let finish = CancellationToken::new();
     let task = tokio::spawn(publisher.run(finish.clone(), flush));
     Rig {
-        sidecar,
+        broker,
         buffer,
         finish,
         task,
@@ -146,14 +115,14 @@ impl Rig {
 
     async fn until_taken(&self, count: usize) -> Vec<String> {
         let waiting = async {
-            while self.sidecar.taken.lock().unwrap().len() < count {
+            while self.broker.taken.lock().unwrap().len() < count {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(600), waiting)
             .await
             .unwrap();
-        self.sidecar.taken.lock().unwrap().clone()
+        self.broker.taken.lock().unwrap().clone()
     }
 }
 
@@ -166,7 +135,7 @@ async fn events_of_several_devices_share_a_call_and_streams_keep_their_order() {
         }
         rig.until_taken(8 * (round + 1)).await;
     }
-    let calls = rig.sidecar.calls.lock().unwrap().clone();
+    let calls = rig.broker.calls.lock().unwrap().clone();
     assert_eq!(calls.len(), 3, "one call per round: {calls:?}");
     rig.finish.cancel();
     rig.task.await.unwrap();
@@ -180,9 +149,9 @@ async fn an_outage_loses_nothing_and_changes_no_id() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!rig.health.is_ready());
-    *rig.sidecar.mood.lock().unwrap() = Mood::Half;
+    *rig.broker.mood.lock().unwrap() = Mood::Half;
     rig.until_taken(20).await;
-    *rig.sidecar.mood.lock().unwrap() = Mood::Well;
+    *rig.broker.mood.lock().unwrap() = Mood::Well;
     let mut taken = rig.until_taken(100).await;
     assert!(rig.health.is_ready());
     let mut expected: Vec<String> = (0..100)
@@ -204,7 +173,7 @@ async fn the_end_waits_for_what_is_buffered_but_not_for_ever() {
     }
     rig.finish.cancel();
     rig.task.await.unwrap();
-    assert_eq!(rig.sidecar.taken.lock().unwrap().len(), 35);
+    assert_eq!(rig.broker.taken.lock().unwrap().len(), 35);
 
     let rig = start(Mood::Away, Duration::from_secs(5));
     rig.push(1, 1);

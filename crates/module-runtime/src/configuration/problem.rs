@@ -59,6 +59,15 @@ impl fmt::Display for ConfigurationError {
 
 impl std::error::Error for ConfigurationError {}
 
+impl ConfigurationError {
+    /// A line for every problem.
+    pub(crate) fn log_rejected(&self) {
+        for problem in &self.problems {
+            tracing::error!(%problem, "configuration rejected; the one before stays in force");
+        }
+    }
+}
+
 /// A problem that has no position yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Found {

@@ -2,6 +2,8 @@
 
 use metrics::Counter;
 
+use crate::metrics::{AFTER_GAP, DUPLICATES, LATE, RECEIVED, REORDERED};
+
 pub(super) struct Counters {
     pub(super) received: Counter,
     pub(super) duplicates: Counter,
@@ -13,11 +15,11 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new() -> Self {
         Self {
-            received: metrics::counter!("fieldgate_iothub_module_received_events_total"),
-            duplicates: metrics::counter!("fieldgate_iothub_module_duplicates_total"),
-            reordered: metrics::counter!("fieldgate_iothub_module_reordered_total"),
-            late: metrics::counter!("fieldgate_iothub_module_late_total"),
-            after_gap: metrics::counter!("fieldgate_iothub_module_after_gap_total"),
+            received: metrics::counter!(RECEIVED.name),
+            duplicates: metrics::counter!(DUPLICATES.name),
+            reordered: metrics::counter!(REORDERED.name),
+            late: metrics::counter!(LATE.name),
+            after_gap: metrics::counter!(AFTER_GAP.name),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::is_permanent;
 use crate::hub::Connection;
+use crate::metrics::{PUBACK, SENT};
 
 /// One removal takes at most so many rows.
 const REMOVE_ITEMS: usize = 256;
@@ -58,8 +59,8 @@ impl<C: Connection> Flight<C> {
             unconfirmed: BTreeSet::new(),
             confirmed: BTreeSet::new(),
             removal: None,
-            sent: metrics::counter!("fieldgate_iothub_module_sent_total"),
-            puback: metrics::histogram!("fieldgate_iothub_module_puback_seconds"),
+            sent: metrics::counter!(SENT.name),
+            puback: metrics::histogram!(PUBACK.name),
             connection: std::marker::PhantomData,
         }
     }

@@ -4,54 +4,27 @@
 // A test ends with a panic; clippy knows that only inside of #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Output, Stdio};
-use std::time::{Duration, Instant};
+mod take_over;
+mod work;
 
-use module_runtime::{ModuleConfiguration, Problems, Runtime, module, path};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Instant;
+
+use module_runtime::module;
+use module_runtime::test_support::ModuleProcess;
 use serde_json::Value;
 
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Configuration {
-    level: u8,
-    #[serde(default)]
-    on_shutdown: OnShutdown,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum OnShutdown {
-    #[default]
-    Return,
-    Hang,
-    Fail,
-}
-
-impl ModuleConfiguration for Configuration {
-    fn check(&self, problems: &mut Problems) {
-        if self.level == 13 {
-            problems.add(path!["level"], "13 brings bad luck; choose another");
-        }
-    }
-}
-
-type Test = fn(&Path);
+type Test = (&'static str, fn(&Path));
 
 const MODULE: &str = "MODULE_RUNTIME_TEST_MODULE";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     if std::env::var_os(MODULE).is_some() {
-        return module_runtime::run(module!(), work);
+        return module_runtime::run(module!(), work::work);
     }
-    let tests: [(&str, Test); 8] = [
+    let tests: [Test; 8] = [
         ("an invalid first configuration ends with 78", invalid_first),
         ("check prints every problem", check),
         ("the schema is printed", schema),
@@ -61,40 +34,13 @@ fn main() -> ExitCode {
         ("a module that fails ends with 1", fails),
         ("a port in use is named", port_in_use),
     ];
-    for (name, test) in tests {
+    for (name, test) in tests.into_iter().chain(take_over::TESTS) {
         let directory = tempfile::tempdir().unwrap();
         let began = Instant::now();
         test(directory.path());
         println!("test {name} ... ok ({:?})", began.elapsed());
     }
     ExitCode::SUCCESS
-}
-
-async fn work(mut runtime: Runtime<Configuration>) -> anyhow::Result<()> {
-    let ready = runtime.health.component("work");
-    ready.ready();
-    let mut level = runtime.configuration.configuration.level;
-    loop {
-        runtime
-            .status
-            .details(serde_json::json!({ "level": level }));
-        tokio::select! {
-            () = runtime.shutdown.cancelled() => break,
-            next = runtime.watch.next() => match next {
-                Ok(loaded) => {
-                    level = loaded.configuration.level;
-                    tracing::info!(level, "applied");
-                    runtime.status.in_force(&loaded);
-                }
-                Err(error) => runtime.status.rejected(&error),
-            },
-        }
-    }
-    match runtime.configuration.configuration.on_shutdown {
-        OnShutdown::Return => Ok(()),
-        OnShutdown::Hang => std::future::pending().await,
-        OnShutdown::Fail => anyhow::bail!("cannot flush"),
-    }
 }
 
 fn module(configuration: &Path, arguments: &[&str]) -> Command {
@@ -105,7 +51,7 @@ fn module(configuration: &Path, arguments: &[&str]) -> Command {
         .arg(configuration)
         .args(["--ops-address", "127.0.0.1:0", "--app-port", "0"])
         // Nobody listens there: a module runs without its sidecar.
-        .args(["--dapr-http-port", "1", "--dapr-grpc-port", "1"])
+        .envs([("DAPR_HTTP_PORT", "1"), ("DAPR_GRPC_PORT", "1")])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -193,19 +139,29 @@ fn reader_leaves(directory: &Path) {
 
 fn works_until_terminated(directory: &Path) {
     let path = write(directory, "name: a\nlevel: 1\n");
-    let mut running = Running::start(&path, &[]);
-    let listening = running.wait_for("listening");
-    let address = |name: &str| -> SocketAddr { listening[name].as_str().unwrap().parse().unwrap() };
-    assert!(get(address("operation"), "/healthz").starts_with("HTTP/1.1 200"));
+    let mut running = ModuleProcess::start(&mut module(&path, &[]));
+    running.wait_for("begins");
+    assert_eq!(running.get("/healthz").0, 200);
     // Its own part is ready, its sidecar is not there.
-    let readyz = get(address("operation"), "/readyz");
-    assert!(readyz.starts_with("HTTP/1.1 503"), "{readyz}");
-    assert!(
-        readyz.contains("Dapr sidecar") && !readyz.contains("\"work\""),
-        "{readyz}"
+    running.until("the sidecar to be missed", |running| {
+        let (status, answer) = running.readiness();
+        let reasons = answer["reasons"].as_object().unwrap();
+        status == 503
+            && reasons.len() == 1
+            && reasons["sidecar"]
+                .as_str()
+                .unwrap()
+                .contains("Dapr sidecar")
+    });
+    let (status, figures) = running.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(!figures.contains("standby"), "{figures}");
+    let (_, listed) = running.command("GET", "/commands", "");
+    assert!(listed.contains(r#""name":"level""#), "{listed}");
+    assert_eq!(
+        running.command("POST", "/level", ""),
+        (200, r#"{"level":1}"#.to_owned())
     );
-    assert!(get(address("operation"), "/metrics").starts_with("HTTP/1.1 200"));
-    assert!(get(address("commands"), "/commands").contains("\"commands\":[]"));
 
     std::fs::write(&path, "level: high\n").unwrap();
     let rejected = running.wait_for("configuration rejected");
@@ -218,21 +174,21 @@ fn works_until_terminated(directory: &Path) {
     );
     std::fs::write(&path, "level: 2\n").unwrap();
     assert_eq!(running.wait_for("applied")["level"], 2);
-    running.terminate(0);
+    terminate(running, 0);
 }
 
 fn hangs(directory: &Path) {
     let path = write(directory, "level: 1\non_shutdown: hang\n");
-    let mut running = Running::start(&path, &["--grace-period", "200ms"]);
-    running.wait_for("listening");
-    running.terminate(1);
+    let mut running = ModuleProcess::start(&mut module(&path, &["--grace-period", "200ms"]));
+    running.wait_for("begins");
+    terminate(running, 1);
 }
 
 fn fails(directory: &Path) {
     let path = write(directory, "level: 1\non_shutdown: fail\n");
-    let mut running = Running::start(&path, &[]);
-    running.wait_for("listening");
-    running.terminate(1);
+    let mut running = ModuleProcess::start(&mut module(&path, &[]));
+    running.wait_for("begins");
+    terminate(running, 1);
 }
 
 fn port_in_use(directory: &Path) {
@@ -260,61 +216,8 @@ fn port_in_use(directory: &Path) {
     );
 }
 
-struct Running {
-    child: Child,
-    lines: BufReader<std::process::ChildStderr>,
-}
-
-impl Running {
-    fn start(configuration: &Path, arguments: &[&str]) -> Self {
-        let mut child = module(configuration, arguments).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        Self { child, lines }
-    }
-
-    /// The first log line from here whose message begins so.
-    fn wait_for(&mut self, message: &str) -> Value {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(
-                self.lines.read_line(&mut line).unwrap() > 0,
-                "no {message:?} in\n{seen}"
-            );
-            let value: Value = serde_json::from_str(&line).unwrap();
-            if value["message"].as_str().unwrap().starts_with(message) {
-                return value;
-            }
-            seen.push_str(&line);
-        }
-    }
-
-    fn terminate(mut self, code: i32) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).unwrap();
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), Some(code), "{rest}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+fn terminate(running: ModuleProcess, code: i32) {
+    running.terminate();
+    let (status, log) = running.ended();
+    assert_eq!(status, Some(code), "{log}");
 }

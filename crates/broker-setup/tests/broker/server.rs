@@ -1,0 +1,200 @@
+//! nats-server on loopback with the configuration that is rendered for the appliance, and users with keys of their own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use broker_setup::{Login, NatsConfiguration, Plan, Text, User, nkey_variable};
+use nkeys::KeyPair;
+use tempfile::TempDir;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const MODULES: [&str; 3] = ["setup", "modbus-reader", "iothub-module"];
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    port: u16,
+    directory: TempDir,
+    keys: Vec<(&'static str, KeyPair)>,
+    process: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// A server that has its configuration and does not run yet.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Self {
+            port,
+            directory: tempfile::tempdir().unwrap(),
+            keys: MODULES.map(|name| (name, KeyPair::new_user())).to_vec(),
+            process: None,
+        };
+        let store = server
+            .directory
+            .path()
+            .join("jetstream")
+            .display()
+            .to_string();
+        let mut configuration = NatsConfiguration::new(plan, format!("127.0.0.1:{port}"), store);
+        configuration.server_name = Text::Variable("POD_NAME".to_owned());
+        let module = |name: &str, publishes: &[&str], subscribes: &[&str]| {
+            User::module(Login::nkey_of(name), plan, name, publishes, subscribes)
+        };
+        configuration.users = vec![
+            User::setup(Login::nkey_of("setup")),
+            module(
+                "modbus-reader",
+                &["telemetry", "alarms", "status", "deadletter"],
+                &[],
+            ),
+            module(
+                "iothub-module",
+                &["commands", "config", "status"],
+                &["telemetry", "status"],
+            ),
+        ];
+        std::fs::write(server.configuration_file(), configuration.to_string()).unwrap();
+        server
+    }
+
+    pub(crate) fn running(plan: &Plan) -> Self {
+        let mut server = Self::new(plan);
+        server.start();
+        server
+    }
+
+    pub(crate) fn start(&mut self) {
+        let mut command = Command::new(program());
+        command.arg("--config").arg(self.configuration_file());
+        let log = std::fs::File::create(self.directory.path().join("nats-server.log")).unwrap();
+        command.env("POD_NAME", "broker-0");
+        command.stdin(Stdio::null()).stderr(log);
+        for (name, key) in &self.keys {
+            command.env(nkey_variable(name), key.public_key());
+        }
+        self.process = Some(Running(command.spawn().unwrap()));
+    }
+
+    /// What a client connects to.
+    pub(crate) fn address(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The private key of a user.
+    pub(crate) fn seed(&self, user: &str) -> String {
+        let (_, key) = self.keys.iter().find(|(name, _)| *name == user).unwrap();
+        key.seed().unwrap()
+    }
+
+    /// As kill -9 does it.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    fn configuration_file(&self) -> PathBuf {
+        self.directory.path().join("nats.conf")
+    }
+
+    /// Connects as soon as the server takes connections.
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        self.watched(user).await.0
+    }
+
+    /// A connection, and what the server says against it.
+    pub(crate) async fn watched(&self, user: &str) -> (Client, Refusals) {
+        let refusals = Refusals::default();
+        let heard = refusals.clone();
+        let options = ConnectOptions::with_nkey(self.seed(user))
+            .retry_on_initial_connect()
+            .reconnect_delay_callback(|_| Duration::from_millis(50))
+            .event_callback(move |event| {
+                let heard = heard.clone();
+                async move {
+                    if let Event::ServerError(error) = event {
+                        heard.0.lock().unwrap().push(error.to_string());
+                    }
+                }
+            });
+        let client = self.connect(options).await.unwrap();
+        (client, refusals)
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        options: ConnectOptions,
+    ) -> Result<Client, async_nats::ConnectError> {
+        tokio::time::timeout(PATIENCE, options.connect(self.address()))
+            .await
+            .unwrap()
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Refusals(Arc<Mutex<Vec<String>>>);
+
+impl Refusals {
+    /// Returns when the server has refused something with all these words.
+    pub(crate) async fn hear(&self, words: &[&str]) {
+        let heard = async {
+            loop {
+                let found = {
+                    let lines = self.0.lock().unwrap();
+                    lines.iter().any(|line| {
+                        words
+                            .iter()
+                            .all(|word| line.to_lowercase().contains(&word.to_lowercase()))
+                    })
+                };
+                if found {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, heard).await;
+        assert!(
+            outcome.is_ok(),
+            "not refused: {words:?}; heard {:?}",
+            self.0.lock().unwrap()
+        );
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Built once by scripts/demo and scripts/test; FIELDGATE_NATS_SERVER names another program, FIELDGATE_PLATFORM_DIR another
+/// folder.
+fn program() -> PathBuf {
+    let given = |variable: &str| {
+        let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let path = given("FIELDGATE_NATS_SERVER").unwrap_or_else(|| {
+        given("FIELDGATE_PLATFORM_DIR")
+            .or_else(|| Some(given("CARGO_TARGET_DIR")?.join("platform")))
+            .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/platform"))
+            .join("nats-server")
+    });
+    assert!(
+        path.exists(),
+        "{} is not there: run scripts/demo or scripts/test once, it builds target/platform; or set FIELDGATE_NATS_SERVER",
+        path.display()
+    );
+    path
+}
