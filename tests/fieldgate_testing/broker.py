@@ -1,4 +1,4 @@
-"""nats-server with the stream of design 3.2, and everything that is published to it."""
+"""nats-server with the two streams of the product (docs/decisions/0007), and everything that is published to them."""
 
 import json
 import threading
@@ -12,7 +12,8 @@ from .loop import Loop
 from .process import Process, free_ports, listens, platform
 
 STREAM = "fieldgate"
-TOPICS = ["telemetry", "alarms", "status", "commands", "config", "deadletter"]
+KEPT_STREAM = "fieldgate-kept"
+TOPICS = {STREAM: ["telemetry", "alarms", "status"], KEPT_STREAM: ["commands", "config", "deadletter"]}
 
 
 class Event(dict):
@@ -30,7 +31,7 @@ class Event(dict):
 
 
 class Broker:
-    """Starts at once. Keeps every event of every topic, in the order of the stream."""
+    """Starts at once. Keeps every event of every topic, in the order of its stream."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -51,8 +52,10 @@ class Broker:
     async def _follow(self):
         self.client = await nats.connect(self.url)
         stream = self.client.jetstream()
-        await stream.add_stream(StreamConfig(name=STREAM, subjects=TOPICS, duplicate_window=120))
-        await stream.subscribe(">", stream=STREAM, ordered_consumer=True, cb=self._take)
+        for name, topics in TOPICS.items():
+            # Both keep everything: a test asks for events that were there before the subscribers of the system under test.
+            await stream.add_stream(StreamConfig(name=name, subjects=topics, duplicate_window=120))
+            await stream.subscribe(">", stream=name, ordered_consumer=True, cb=self._take)
 
     async def _take(self, message):
         event = Event(message.subject, message.data)

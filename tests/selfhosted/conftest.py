@@ -7,18 +7,20 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "conformance"))
+# Before the import, so that a failed check in it shows its values.
+pytest.register_assert_rewrite("fieldgate_testing.main_job")
 
 from fieldgate_testing.broker import Broker  # noqa: E402
+from fieldgate_testing.main_job import APPLIANCE, DEVICE, IMAGE, allowed_commands, reader_document  # noqa: E402
 from fieldgate_testing.module import Module  # noqa: E402
-from fieldgate_testing.sidecar import Sidecar, component, jetstream  # noqa: E402
+from fieldgate_testing.sidecar import Sidecar, call, component, jetstream  # noqa: E402
 from modbus_peers.pymodbus_server import PymodbusServer  # noqa: E402
-
-DEVICE = "main-job"
-COIL, REGISTER = 7, 40
 
 
 class System:
-    """Everything started, nothing faked but the PLC (pymodbus) and Azure (the emulator)."""
+    """Everything started, nothing faked but the PLC (pymodbus) and Azure (the emulator). The interface is fieldgate_testing.main_job's."""
+
+    patience = 20
 
     def __init__(self, folder, hub):
         self.hub = hub
@@ -30,14 +32,13 @@ class System:
             raise
 
     def _start(self, folder, hub):
-        image = {"coil": {COIL: False}, "discrete-input": {0: False}, "holding-register": {REGISTER: 1234}, "input-register": {0: 0}}
-        self.plc = PymodbusServer({1: image})
+        self.plc = PymodbusServer({1: IMAGE})
         self.parts.append(self.plc.close)
         self.broker = Broker(folder)
         self.parts.append(self.broker.stop)
 
         self.reader_sidecar = self._sidecar(folder, "modbus-reader", [])
-        self.reader = self._module(folder, "modbus-reader", self.reader_document(), self.reader_sidecar)
+        self.reader = self._module(folder, "modbus-reader", reader_document("127.0.0.1", self.plc.port), self.reader_sidecar)
 
         secret = {"iothub": {"connection-string": hub.create(DEVICE)["connectionString"]}}
         (folder / "secrets.json").write_text(json.dumps(secret))
@@ -54,22 +55,9 @@ class System:
         return sidecar
 
     def _module(self, folder, name, document, sidecar):
-        module = Module(folder, name, json.dumps(document), sidecar)
+        module = Module(folder, name, json.dumps(document), sidecar, APPLIANCE)
         self.parts.append(module.stop)
         return module
-
-    def reader_document(self):
-        tags = [
-            {"name": "pump", "table": "coil", "address": COIL, "writable": True},
-            {"name": "level", "table": "holding-register", "address": REGISTER, "type": "u16", "writable": True},
-        ]
-        return {
-            "name": "main job",
-            "version": "1",
-            "links": [{"name": "line", "tcp": {"host": "127.0.0.1", "port": self.plc.port}}],
-            "devices": [{"name": "plc", "link": "line", "unit": 1}],
-            "groups": [{"name": "all", "devices": ["plc"], "period": "100ms", "tags": tags}],
-        }
 
     def hub_document(self, folder):
         return {
@@ -81,8 +69,19 @@ class System:
             },
             "queue": {"path": str(folder / "queue.db"), "max_bytes": "64MiB"},
             "subscriptions": [{"pubsub": "pubsub-telemetry", "topic": "telemetry"}, {"pubsub": "pubsub-status", "topic": "status"}],
-            "commands": {"allow": [{"method": "modbus-reader.write", "deadline": "5s"}, {"method": "modbus-reader.read", "deadline": "5s"}]},
+            "commands": allowed_commands(),
         }
+
+    def publish_raw(self, topic, body):
+        url = f"http://127.0.0.1:{self.reader_sidecar.http_port}/v1.0/publish/pubsub/{topic}?metadata.rawPayload=true"
+        status, answer = call("POST", url, body)
+        assert status in (200, 204), answer
+
+    def read_configuration(self):
+        return self.reader.configuration.read_text()
+
+    def write_configuration(self, document):
+        self.reader.configure(document)
 
     def explain(self):
         parts = {"modbus-reader": self.reader.process, "iothub-module": self.module.process, "its daprd": self.hub_sidecar.process}

@@ -3,6 +3,7 @@
 
 REQUEST is the end of a subject $JS.API.…, FILE the JSON document that goes with it. Prints the answer. Python's own library only.
     STREAM.CREATE.fieldgate stream.json            creates the stream; one that is there with the same settings stays as it is
+    STREAM.UPDATE.fieldgate stream.json            changes it where it was created with other settings
     STREAM.INFO.fieldgate                          how much it holds
     CONSUMER.NAMES.fieldgate                       who reads it
     CONSUMER.DELETE.fieldgate.NAME                 takes out a reader that is gone for good

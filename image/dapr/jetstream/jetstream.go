@@ -45,6 +45,8 @@ type PubSub struct {
 	closing   context.Context
 	close     context.CancelFunc
 	consumers sync.WaitGroup
+	// lastRefusal belongs to refused.
+	lastRefusal string
 }
 
 // New is the factory that Dapr's registry calls.
@@ -60,10 +62,17 @@ func (p *PubSub) Init(_ context.Context, metadata pubsub.Metadata) error {
 	if p.settings, err = parseSettings(metadata.Properties); err != nil {
 		return err
 	}
-	options := append(p.settings.connectOptions(),
+	options, err := p.settings.connectOptions()
+	if err != nil {
+		return err
+	}
+	options = append(options,
 		nats.Name(metadata.Name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
+		// A broker may learn of a user later than the user's sidecar starts.
+		nats.IgnoreAuthErrorAbort(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.refused(err) }),
 		nats.ReconnectWait(250*time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
 		nats.PingInterval(10*time.Second),
@@ -77,6 +86,15 @@ func (p *PubSub) Init(_ context.Context, metadata pubsub.Metadata) error {
 	}
 	p.stream, err = js.New(p.conn, js.WithPublishAsyncMaxPending(4096))
 	return err
+}
+
+// refused logs what the broker says against this connection, once for as long as it says the same: a wrong key is refused with every
+// attempt to connect. The NATS client calls it one at a time.
+func (p *PubSub) refused(err error) {
+	if text := err.Error(); text != p.lastRefusal {
+		p.lastRefusal = text
+		p.log.Warnf("the broker says: %s", text)
+	}
 }
 
 // Features says that bulk publishes come to BulkPublish instead of one by one.

@@ -3,9 +3,11 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	contribmetadata "github.com/dapr/kit/metadata"
 )
@@ -15,6 +17,9 @@ type settings struct {
 	// NatsURL is one or more comma-separated nats:// or tls:// addresses; they may carry user and password.
 	NatsURL string `mapstructure:"natsURL"`
 	Token   string `mapstructure:"token"`
+	// NkeySeed is the private key of the broker's user (an nkey user seed, SU…). It never leaves this process: the broker is given the
+	// public key and a signature. It takes the place of a token, and of a user in NatsURL.
+	NkeySeed string `mapstructure:"nkeySeed"`
 
 	TLSClientCert string `mapstructure:"tls_client_cert"`
 	TLSClientKey  string `mapstructure:"tls_client_key"`
@@ -38,8 +43,14 @@ func parseSettings(properties map[string]string) (settings, error) {
 	if err := contribmetadata.DecodeMetadata(properties, &s); err != nil {
 		return s, err
 	}
+	// A secret's file often ends in a line break.
+	s.NkeySeed = strings.TrimSpace(s.NkeySeed)
+	_, seedProblem := s.nkey()
 	return s, errors.Join(
 		within("natsURL is missing", s.NatsURL != ""),
+		seedProblem,
+		within("nkeySeed and token exclude each other: set one of them", s.NkeySeed == "" || s.Token == ""),
+		within("nkeySeed and a user in natsURL exclude each other: leave out what stands before the @", s.NkeySeed == "" || !strings.Contains(s.NatsURL, "@")),
 		within("tls_client_cert and tls_client_key go together", (s.TLSClientCert == "") == (s.TLSClientKey == "")),
 		within(fmt.Sprintf("ackWait is %s, it must be 1s to 10m", s.AckWait), s.AckWait >= time.Second && s.AckWait <= 10*time.Minute),
 		within(fmt.Sprintf("redeliverDelay is %s, it must be 0s to 10m", s.RedeliverDelay), s.RedeliverDelay >= 0 && s.RedeliverDelay <= 10*time.Minute),
@@ -54,8 +65,31 @@ func within(problem string, ok bool) error {
 	return errors.New(problem)
 }
 
-func (s settings) connectOptions() []nats.Option {
+// nkey makes the seed an option of the connection; nil without a seed. No error repeats the seed.
+func (s settings) nkey() (nats.Option, error) {
+	if s.NkeySeed == "" {
+		return nil, nil
+	}
+	pair, err := nkeys.FromSeed([]byte(s.NkeySeed))
+	if err != nil {
+		return nil, errors.New("nkeySeed is no nkey seed: it must be the private key of the broker's user, 58 characters that begin with SU")
+	}
+	public, err := pair.PublicKey()
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, errors.New("nkeySeed is the seed of something else than a user: it must begin with SU")
+	}
+	return nats.Nkey(public, pair.Sign), nil
+}
+
+func (s settings) connectOptions() ([]nats.Option, error) {
 	var options []nats.Option
+	nkey, err := s.nkey()
+	if err != nil {
+		return nil, err
+	}
+	if nkey != nil {
+		options = append(options, nkey)
+	}
 	if s.Token != "" {
 		options = append(options, nats.Token(s.Token))
 	}
@@ -65,5 +99,5 @@ func (s settings) connectOptions() []nats.Option {
 	if s.TLSCA != "" {
 		options = append(options, nats.RootCAs(s.TLSCA))
 	}
-	return options
+	return options, nil
 }

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use crate::args::Seed;
 
 const CONNECT: Duration = Duration::from_secs(2);
+/// Answers are a few KiB.
+const READ_BUFFER: u16 = 8192;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -48,20 +50,19 @@ impl Connection {
         let client = ConnectOptions::with_nkey(seed.reveal().to_owned())
             .name("broker-setup")
             .connection_timeout(CONNECT)
+            .read_buffer_capacity(READ_BUFFER)
             .retry_on_initial_connect()
             .reconnect_delay_callback(|attempt| {
                 let factor = u32::try_from(attempt).unwrap_or(u32::MAX);
                 FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
             })
             .event_callback(move |event| {
+                // Told by the log once for as long as it stays the same.
                 match &event {
-                    Event::Connected => {
-                        flag.ready();
-                        tracing::info!("connected to the broker");
-                    }
-                    Event::Disconnected => {
-                        flag.not_ready("the connection to the broker is lost");
-                        tracing::warn!("the connection to the broker is lost");
+                    Event::Connected => flag.ready(),
+                    Event::Disconnected => flag.not_ready("the connection to the broker is lost"),
+                    Event::ClientError(error) => {
+                        flag.not_ready(format!("no connection to the broker: {error}"));
                     }
                     other => tracing::warn!(event = %other, "the broker's connection"),
                 }

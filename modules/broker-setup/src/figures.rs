@@ -4,7 +4,18 @@ use std::collections::BTreeSet;
 
 use broker_setup::Report;
 
-/// Names of consumers that had figures, to end the figures of those that are gone.
+module_runtime::figures! {
+    STREAM_BYTES = gauge "fieldgate_broker_stream_bytes", "Bytes a stream takes";
+    STREAM_LIMIT = gauge "fieldgate_broker_stream_limit_bytes", "Bytes a stream may take";
+    STREAM_EVENTS = gauge "fieldgate_broker_stream_events", "Events in a stream";
+    PENDING = gauge "fieldgate_broker_consumer_pending_events", "Events not delivered yet";
+    UNACKNOWLEDGED = gauge "fieldgate_broker_consumer_unacknowledged_events", "Events delivered and not acknowledged yet";
+    PLANNED = gauge "fieldgate_broker_consumer_planned", "0 for a consumer that is not in the plan: nobody may be reading it any more";
+    REJECTED = gauge "fieldgate_broker_plan_rejected", "1 while the plan's file is not in force, and the one before is";
+    FAILURES = counter "fieldgate_broker_reconcile_failures_total", "Times that the broker could not be made like its plan";
+}
+
+/// Shows what is found. It knows which consumers had figures, to end the figures of those that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     known: BTreeSet<(String, String)>,
@@ -12,51 +23,25 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn describe() {
-        metrics::describe_gauge!("fieldgate_broker_stream_bytes", "Bytes a stream takes");
-        metrics::describe_gauge!(
-            "fieldgate_broker_stream_limit_bytes",
-            "Bytes a stream may take"
-        );
-        metrics::describe_gauge!("fieldgate_broker_stream_events", "Events in a stream");
-        metrics::describe_gauge!(
-            "fieldgate_broker_consumer_pending_events",
-            "Events not delivered yet"
-        );
-        metrics::describe_gauge!(
-            "fieldgate_broker_consumer_unacknowledged_events",
-            "Events delivered and not acknowledged yet"
-        );
-        metrics::describe_gauge!(
-            "fieldgate_broker_consumer_planned",
-            "0 for a consumer that is not in the plan: nobody may be reading it any more"
-        );
-        metrics::describe_gauge!(
-            "fieldgate_broker_plan_rejected",
-            "1 while the plan's file is invalid and the one before is in force"
-        );
-        metrics::describe_counter!(
-            "fieldgate_broker_reconcile_failures_total",
-            "Times that the broker could not be made like its plan"
-        );
+        module_runtime::describe(ALL);
         Self::rejected(false);
-        metrics::counter!("fieldgate_broker_reconcile_failures_total").increment(0);
+        metrics::counter!(FAILURES.name).increment(0);
     }
 
     pub(crate) fn rejected(rejected: bool) {
-        metrics::gauge!("fieldgate_broker_plan_rejected").set(f64::from(u8::from(rejected)));
+        metrics::gauge!(REJECTED.name).set(f64::from(u8::from(rejected)));
     }
 
     pub(crate) fn failed() {
-        metrics::counter!("fieldgate_broker_reconcile_failures_total").increment(1);
+        metrics::counter!(FAILURES.name).increment(1);
     }
 
     pub(crate) fn show(&mut self, report: &Report) {
         for stream in &report.streams {
             let labels = [("stream", stream.name.clone())];
-            metrics::gauge!("fieldgate_broker_stream_bytes", &labels).set(stream.bytes as f64);
-            metrics::gauge!("fieldgate_broker_stream_limit_bytes", &labels)
-                .set(stream.max_bytes as f64);
-            metrics::gauge!("fieldgate_broker_stream_events", &labels).set(stream.messages as f64);
+            metrics::gauge!(STREAM_BYTES.name, &labels).set(stream.bytes as f64);
+            metrics::gauge!(STREAM_LIMIT.name, &labels).set(stream.max_bytes as f64);
+            metrics::gauge!(STREAM_EVENTS.name, &labels).set(stream.messages as f64);
         }
         let mut gone = std::mem::take(&mut self.known);
         for consumer in &report.consumers {
@@ -76,7 +61,7 @@ impl Figures {
 fn show_consumer((stream, durable): &(String, String), waiting: (f64, f64), planned: bool) {
     let labels = [("stream", stream.clone()), ("consumer", durable.clone())];
     let (pending, unacknowledged) = waiting;
-    metrics::gauge!("fieldgate_broker_consumer_pending_events", &labels).set(pending);
-    metrics::gauge!("fieldgate_broker_consumer_unacknowledged_events", &labels).set(unacknowledged);
-    metrics::gauge!("fieldgate_broker_consumer_planned", &labels).set(f64::from(u8::from(planned)));
+    metrics::gauge!(PENDING.name, &labels).set(pending);
+    metrics::gauge!(UNACKNOWLEDGED.name, &labels).set(unacknowledged);
+    metrics::gauge!(PLANNED.name, &labels).set(f64::from(u8::from(planned)));
 }

@@ -12,11 +12,9 @@ mod plan_file;
 use std::process::ExitCode;
 
 use clap::Parser;
+use module_runtime::EXIT_CONFIGURATION;
 
 use crate::args::Args;
-
-/// Exit status of an invalid plan or key (EX_CONFIG of sysexits.h): no restart helps.
-const EXIT_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -130,14 +130,17 @@ impl Keeper {
             let interrupted = self.connection.turns.has_changed().unwrap_or(false);
             let pause = match outcome {
                 // It may have looked at the broker that was there before.
-                Ok(_) if interrupted => continue,
+                Ok(report) if interrupted => {
+                    tell_changes(&report);
+                    continue;
+                }
                 Ok(report) => {
                     if let Some(plan) = self.candidate.take() {
                         self.plan = plan;
                         Figures::rejected(false);
                     }
-                    self.flag.ready();
                     self.tell(&report);
+                    self.flag.ready();
                     EVERY
                 }
                 Err(error) if self.candidate.is_some() && !is_passing(&error) => {
@@ -160,16 +163,7 @@ impl Keeper {
     }
 
     fn tell(&mut self, report: &Report) {
-        for what in &report.created {
-            tracing::info!(what, "created");
-        }
-        for update in &report.updated {
-            tracing::info!(
-                what = update.what,
-                changed = update.fields.join(", "),
-                "updated"
-            );
-        }
+        tell_changes(report);
         let unplanned: BTreeSet<String> = report
             .unplanned()
             .map(|consumer| format!("{}/{}", consumer.stream, consumer.durable))
@@ -211,6 +205,19 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+fn tell_changes(report: &Report) {
+    for what in &report.created {
+        tracing::info!(what, "created");
+    }
+    for update in &report.updated {
+        tracing::info!(
+            what = update.what,
+            changed = update.fields.join(", "),
+            "updated"
+        );
     }
 }
 

@@ -157,6 +157,13 @@ async fn it_is_ready_when_the_broker_is_like_its_plan() {
     setup.wait_until("ready", || setup.is_ready());
     let client = server.client("setup").await;
     assert!(!reconcile(&client, &plan()).await.unwrap().changed());
+    for what in [
+        "stream fieldgate-kept",
+        "consumer iothub-module-telemetry of stream fieldgate",
+    ] {
+        let line = format!("\"created\",\"what\":\"{what}\"");
+        assert!(setup.log().contains(&line), "{line}:\n{}", setup.log());
+    }
     let (_, figures) = setup.get("/metrics");
     for line in [
         "fieldgate_broker_stream_limit_bytes{stream=\"fieldgate\"} 268435456",

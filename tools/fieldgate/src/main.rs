@@ -7,10 +7,13 @@ mod duration;
 mod evidence;
 mod guard;
 mod http;
+mod install;
+mod manifests;
 mod metrics;
 mod notes;
 mod procfs;
 mod report;
+mod secrets;
 mod signals;
 mod snapshot;
 mod system;
@@ -35,6 +38,10 @@ enum Command {
     Demo(demo::DemoArgs),
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    Manifests(manifests::ManifestsArgs),
+    Install(install::InstallArgs),
+    Uninstall(install::UninstallArgs),
+    Secrets(secrets::SecretsArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -45,6 +52,10 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args, started)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command)),
+        Command::Manifests(args) => manifests::run(args),
+        Command::Install(args) => runtime()?.block_on(install::run(args)).map(|()| ExitCode::SUCCESS),
+        Command::Uninstall(args) => runtime()?.block_on(install::uninstall(args)).map(|()| ExitCode::SUCCESS),
+        Command::Secrets(args) => runtime()?.block_on(secrets::run(args)).map(|()| ExitCode::SUCCESS),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -19,58 +19,67 @@ const FETCH: Duration = Duration::from_millis(500);
 /// Pause after a fetch that failed: the broker is down.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The task that reads the ledger; it outlives restarts of the broker.
+/// The tasks that read the ledger, one for each stream; they outlive restarts of the broker.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    consumer: PullConsumer,
+    consumers: Vec<PullConsumer>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Ledger {
-    pub(crate) fn start(consumer: PullConsumer, checker: SharedChecker) -> Self {
+    pub(crate) fn start(consumers: Vec<PullConsumer>, checker: SharedChecker) -> Self {
         let stop = CancellationToken::new();
-        let token = stop.clone();
-        let reader = consumer.clone();
-        let task = tokio::spawn(async move {
-            while !token.is_cancelled() {
-                if read(&reader, &checker).await.is_err() {
-                    let _ = timeout(PAUSE, token.cancelled()).await;
-                }
-            }
-        });
+        let tasks = consumers
+            .iter()
+            .map(|consumer| {
+                let (token, reader, checker) = (stop.clone(), consumer.clone(), checker.clone());
+                tokio::spawn(async move {
+                    while !token.is_cancelled() {
+                        if read(&reader, &checker).await.is_err() {
+                            let _ = timeout(PAUSE, token.cancelled()).await;
+                        }
+                    }
+                })
+            })
+            .collect();
         Self {
-            consumer,
+            consumers,
             stop,
-            task,
+            tasks,
         }
     }
 
     /// Returns when everything the broker holds has been read.
     pub(crate) async fn drained(&self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
-        let mut consumer = self.consumer.clone();
-        loop {
-            let left = match timeout(Duration::from_secs(2), consumer.info()).await {
-                Ok(Ok(info)) => info.num_pending + info.num_ack_pending as u64,
-                Ok(Err(_)) | Err(_) => u64::MAX,
-            };
-            if left == 0 {
-                return Ok(());
+        for consumer in &self.consumers {
+            let mut consumer = consumer.clone();
+            loop {
+                let left = match timeout(Duration::from_secs(2), consumer.info()).await {
+                    Ok(Ok(info)) => info.num_pending + info.num_ack_pending as u64,
+                    Ok(Err(_)) | Err(_) => u64::MAX,
+                };
+                if left == 0 {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "the ledger could not be read to its end within {} s",
+                        within.as_secs()
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            if Instant::now() > deadline {
-                bail!(
-                    "the ledger could not be read to its end within {} s",
-                    within.as_secs()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        Ok(())
     }
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        let _ = self.task.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
     }
 }
 

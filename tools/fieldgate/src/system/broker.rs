@@ -1,34 +1,28 @@
-//! The broker: nats-server's configuration, and its stream and consumers, set up before anything publishes.
+//! The broker: nats-server's configuration, and its streams and consumers, set up before anything publishes.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::{Client, ConnectOptions, jetstream};
+use broker_setup::{Login, NatsConfiguration, Plan, Text, User, reconcile};
 
+use super::dapr::{HUB_APP, READER_APP};
 use super::directory::RunDirectory;
-use super::subscriptions::{Delivery, SUBSCRIPTIONS};
+use super::subscriptions::{self, Delivery, SUBSCRIPTIONS};
 
-/// The one stream.
-pub(crate) const STREAM: &str = "fieldgate";
 pub(crate) const TOPIC_TELEMETRY: &str = "telemetry";
 pub(crate) const TOPIC_DEAD_LETTER: &str = "deadletter";
-/// Every topic of design 3.2, and the dead letters.
-const TOPICS: [&str; 6] = [
-    TOPIC_TELEMETRY,
-    "alarms",
-    "status",
-    "commands",
-    "config",
-    TOPIC_DEAD_LETTER,
-];
-const MAX_BYTES: i64 = 256 << 20;
-const MAX_PAYLOAD: &str = "4MB";
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// What the modules publish.
+const READER_PUBLISHES: [&str; 4] = [TOPIC_TELEMETRY, "alarms", "status", TOPIC_DEAD_LETTER];
+const HUB_PUBLISHES: [&str; 4] = ["commands", "config", "status", TOPIC_DEAD_LETTER];
+const MAX_FILE_STORE: u64 = 512 << 20;
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// Name of the consumer by which the demo itself learns what the broker accepted.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Name of the consumers by which the demo itself learns what the broker accepted.
 const AUDIT: &str = "demo-audit";
+/// What it learns of.
+const AUDITED: [&str; 2] = [TOPIC_TELEMETRY, TOPIC_DEAD_LETTER];
 
 /// A user of the broker.
 #[derive(Debug, Clone)]
@@ -42,6 +36,13 @@ impl Credentials {
         Self {
             user,
             password: format!("{:032x}", rand::random::<u128>()),
+        }
+    }
+
+    fn login(&self) -> Login {
+        Login::Password {
+            user: self.user.to_owned(),
+            password: self.password.clone(),
         }
     }
 }
@@ -61,8 +62,8 @@ impl Broker {
         Self {
             port,
             setup: Credentials::new("setup"),
-            reader: Credentials::new("modbus-reader"),
-            hub: Credentials::new("iothub-module"),
+            reader: Credentials::new(READER_APP),
+            hub: Credentials::new(HUB_APP),
         }
     }
 
@@ -79,61 +80,38 @@ impl Broker {
         &self,
         directory: &RunDirectory,
     ) -> Result<std::path::PathBuf> {
+        let configuration = self.configuration(&directory.join("jetstream").display().to_string());
         directory.write(
             "nats-server.conf",
-            &self.configuration(&directory.join("jetstream").display().to_string()),
+            &format!("# The demo's broker; see docs/decisions for why JetStream.\n{configuration}"),
         )
     }
 
-    fn configuration(&self, store: &str) -> String {
-        // What a sidecar's component needs and no more: its topics, to look at a consumer, to answer deliveries.
-        let reader = user(
-            &self.reader,
-            &[
-                TOPIC_TELEMETRY,
-                "alarms",
-                "status",
-                TOPIC_DEAD_LETTER,
-                "$JS.API.INFO",
-            ],
-            &["_INBOX.>"],
+    fn configuration(&self, store: &str) -> NatsConfiguration {
+        let plan = subscriptions::plan(Delivery::Pull);
+        let topics = SUBSCRIPTIONS
+            .each_ref()
+            .map(|subscription| subscription.topic);
+        let reader = User::module(
+            self.reader.login(),
+            &plan,
+            READER_APP,
+            &READER_PUBLISHES,
+            &[],
         );
-        let mut hub_publishes = vec![
-            "commands".to_owned(),
-            "config".to_owned(),
-            "status".to_owned(),
-            TOPIC_DEAD_LETTER.to_owned(),
-            "$JS.API.INFO".to_owned(),
-        ];
-        let mut hub_subscribes = vec!["_INBOX.>".to_owned()];
-        for subscription in &SUBSCRIPTIONS {
-            hub_publishes.extend(subscription.publish_rights());
-            hub_subscribes.extend(subscription.subscribe_rights());
+        let mut hub = User::module(self.hub.login(), &plan, HUB_APP, &HUB_PUBLISHES, &topics);
+        let lanes = SUBSCRIPTIONS.iter().map(|one| one.deliver_subject());
+        hub.subscribe.extend(lanes);
+        let mut setup = User::setup(self.setup.login());
+        // It audits as well, and is the one with which a person looks at everything.
+        setup.publish = vec![">".to_owned()];
+        setup.subscribe = vec![">".to_owned()];
+        NatsConfiguration {
+            server_name: Text::Literal("fieldgate-demo".to_owned()),
+            max_file_store: MAX_FILE_STORE,
+            users: vec![setup, reader, hub],
+            ..NatsConfiguration::new(&plan, format!("127.0.0.1:{}", self.port), store)
         }
-        let hub = user(&self.hub, &hub_publishes, &hub_subscribes);
-        let setup = user(&self.setup, &[">"], &[">"]);
-        format!(
-            r#"# The demo's broker; see docs/decisions for why JetStream.
-server_name: fieldgate-demo
-listen: "127.0.0.1:{port}"
-max_payload: {MAX_PAYLOAD}
-jetstream {{
-  store_dir: "{store}"
-  max_memory_store: 16MB
-  max_file_store: 512MB
-  # An event counts as stored when it is written; the disk is flushed this often.
-  sync_interval: 1s
-}}
-authorization {{
-  users = [
-    {setup}
-    {reader}
-    {hub}
-  ]
-}}
-"#,
-            port = self.port
-        )
     }
 
     /// Connects, waiting for the server to come up.
@@ -147,7 +125,7 @@ authorization {{
                 )
                 .name("fieldgate demo")
                 .connection_timeout(Duration::from_secs(2))
-                .request_timeout(Some(Duration::from_secs(5)))
+                .request_timeout(Some(REQUEST))
                 .reconnect_delay_callback(|_| Duration::from_millis(200));
                 match options.connect(&address).await {
                     Ok(client) => return client,
@@ -165,89 +143,49 @@ authorization {{
             })
     }
 
-    /// Makes the stream and every consumer; returns the audit's.
-    pub(crate) async fn set_up(client: &Client, delivery: Delivery) -> Result<PullConsumer> {
+    /// Makes the streams and every consumer; returns the audit's, one of each stream.
+    pub(crate) async fn set_up(client: &Client, delivery: Delivery) -> Result<Vec<PullConsumer>> {
+        let plan = subscriptions::plan(delivery);
+        reconcile(client, &plan).await?;
         let context = jetstream::new(client.clone());
-        let stream = create_stream(&context).await?;
-        for subscription in &SUBSCRIPTIONS {
-            let created = match delivery {
-                Delivery::Pull => stream
-                    .create_consumer(subscription.pull_consumer())
+        if delivery == Delivery::Lanes {
+            for subscription in &SUBSCRIPTIONS {
+                context
+                    .create_consumer_on_stream(
+                        subscription.push_consumer(),
+                        plan.stream_of(subscription.topic),
+                    )
                     .await
-                    .map(drop),
-                Delivery::Lanes => stream
-                    .create_consumer(subscription.push_consumer())
-                    .await
-                    .map(drop),
-            };
-            created.with_context(|| format!("creating the consumer for {}", subscription.topic))?;
+                    .with_context(|| format!("creating the consumer for {}", subscription.topic))?;
+            }
         }
-        stream
-            .create_consumer(pull::Config {
-                durable_name: Some(AUDIT.to_owned()),
-                description: Some("what the broker accepted: ids only".to_owned()),
-                deliver_policy: DeliverPolicy::All,
-                ack_policy: AckPolicy::Explicit,
-                filter_subjects: vec![TOPIC_TELEMETRY.to_owned(), TOPIC_DEAD_LETTER.to_owned()],
-                headers_only: true,
-                max_ack_pending: 10_000,
-                ..pull::Config::default()
-            })
-            .await
-            .context("creating the audit consumer")
+        let mut audit = Vec::with_capacity(AUDITED.len());
+        for topic in AUDITED {
+            audit.push(audit_consumer(&context, &plan, topic).await?);
+        }
+        Ok(audit)
     }
 }
 
-async fn create_stream(context: &jetstream::Context) -> Result<Stream> {
-    // JetStream's API answers a little later than the server's port.
-    let attempt = async {
-        loop {
-            let config = Config {
-                name: STREAM.to_owned(),
-                subjects: TOPICS.map(str::to_owned).to_vec(),
-                retention: RetentionPolicy::Interest,
-                discard: DiscardPolicy::New,
-                max_bytes: MAX_BYTES,
-                duplicate_window: DUPLICATE_WINDOW,
-                storage: StorageType::File,
-                num_replicas: 1,
-                ..Config::default()
-            };
-            match context.create_stream(config).await {
-                Ok(stream) => return anyhow::Ok(stream),
-                Err(error) if error.to_string().contains("no responders") => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| format!("creating the stream {STREAM}"));
-                }
-            }
-        }
+async fn audit_consumer(
+    context: &jetstream::Context,
+    plan: &Plan,
+    topic: &str,
+) -> Result<PullConsumer> {
+    let config = pull::Config {
+        durable_name: Some(AUDIT.to_owned()),
+        description: Some("what the broker accepted: ids only".to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        filter_subject: topic.to_owned(),
+        headers_only: true,
+        max_ack_pending: 10_000,
+        ..pull::Config::default()
     };
-    tokio::time::timeout(START_DEADLINE, attempt)
+    context
+        .create_consumer_on_stream(config, plan.stream_of(topic))
         .await
-        .context("JetStream did not answer")?
-}
-
-fn user(
-    credentials: &Credentials,
-    publish: &[impl AsRef<str>],
-    subscribe: &[impl AsRef<str>],
-) -> String {
-    let list = |subjects: Vec<&str>| {
-        subjects
-            .iter()
-            .map(|subject| format!("\"{subject}\""))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    format!(
-        "{{ user: \"{}\", password: \"{}\", permissions: {{ publish: [{}], subscribe: [{}] }} }}",
-        credentials.user,
-        credentials.password,
-        list(publish.iter().map(AsRef::as_ref).collect()),
-        list(subscribe.iter().map(AsRef::as_ref).collect()),
-    )
+        .with_context(|| format!("creating the audit consumer of {topic}"))
 }
 
 #[cfg(test)]
@@ -257,29 +195,46 @@ mod tests {
     #[test]
     fn every_module_has_a_password_of_its_own_and_few_rights() {
         let broker = Broker::new(4222);
-        let text = broker.configuration("/run/x/jetstream");
+        let configuration = broker.configuration("/run/x/jetstream");
         assert_ne!(broker.reader.password, broker.hub.password);
+        let text = configuration.to_string();
         assert!(text.contains("listen: \"127.0.0.1:4222\""));
-        let hub = text
-            .lines()
-            .find(|line| line.contains("\"iothub-module\""))
-            .unwrap();
-        assert!(!hub.contains("\"telemetry\""), "{hub}");
-        assert!(hub.contains("$JS.ACK.fieldgate.iothub-module-telemetry.>"));
-        let reader = text
-            .lines()
-            .find(|line| line.contains("\"modbus-reader\""))
-            .unwrap();
-        assert!(!reader.contains("$JS.API.CONSUMER"), "{reader}");
+        let [_, reader, hub] = &configuration.users[..] else {
+            panic!("{text}");
+        };
+        let has = |rights: &[String], words: &str| rights.iter().any(|right| right.contains(words));
+        assert!(
+            !hub.publish.contains(&TOPIC_TELEMETRY.to_owned()),
+            "{hub:?}"
+        );
+        assert!(has(
+            &hub.publish,
+            "$JS.ACK.fieldgate.iothub-module-telemetry.>"
+        ));
+        assert!(!has(&reader.publish, "$JS.API.CONSUMER"), "{reader:?}");
     }
 
     #[test]
-    fn topics_that_someone_subscribes_to_are_in_the_stream() {
-        for subscription in &SUBSCRIPTIONS {
-            assert!(TOPICS.contains(&subscription.topic));
-            for subject in subscription.subscribe_rights() {
-                assert!(!TOPICS.contains(&subject.as_str()));
-            }
+    fn what_the_modules_publish_and_subscribe_to_has_a_stream() {
+        let plan = subscriptions::plan(Delivery::Pull);
+        plan.check().unwrap();
+        let carried = |topic: &str| {
+            plan.streams
+                .iter()
+                .any(|stream| stream.topics.iter().any(|own| own == topic))
+        };
+        for topic in READER_PUBLISHES
+            .iter()
+            .chain(&HUB_PUBLISHES)
+            .chain(&AUDITED)
+        {
+            assert!(carried(topic), "{topic}");
         }
+        for subscription in &SUBSCRIPTIONS {
+            assert!(carried(subscription.topic));
+            assert!(!carried(&subscription.deliver_subject()));
+        }
+        // One audit consumer of one name in each stream.
+        assert_ne!(plan.stream_of(AUDITED[0]), plan.stream_of(AUDITED[1]));
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::binaries::Binaries;
-use super::broker::{Broker, Credentials, STREAM};
+use super::broker::{Broker, Credentials};
 use super::directory::RunDirectory;
 use super::ports::ModulePorts;
 use super::processes::ProcessSpec;
@@ -78,7 +78,6 @@ fn components(
         let mut metadata = vec![
             json!({"name": "natsURL", "secretKeyRef": {"name": "broker", "key": credentials.user}}),
             json!({"name": "name", "value": format!("{app} {name}")}),
-            json!({"name": "streamName", "value": STREAM}),
         ];
         metadata.extend(
             more.iter()

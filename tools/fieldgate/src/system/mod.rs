@@ -136,7 +136,7 @@ impl System {
         let broker_process = supervisor.start(broker_spec(&broker, binaries, directory)?)?;
         let emulator = supervisor.start(emulator_spec(&ports, binaries, directory))?;
         let simulator = supervisor.start(simulator_spec(&ports, binaries, directory))?;
-        let (consumer, connection_string, ()) = tokio::try_join!(
+        let (audit, connection_string, ()) = tokio::try_join!(
             unless_failed(&broker_process, set_up_broker(&broker, binaries.delivery())),
             unless_failed(&emulator, set_up_hub(&emulator_control, directory)),
             unless_failed(&simulator, async {
@@ -182,7 +182,7 @@ impl System {
             simulator,
         };
         Ok(Self {
-            ledger: Ledger::start(consumer, checker.clone()),
+            ledger: Ledger::start(audit, checker.clone()),
             collector: Collector::start(emulator_control.clone(), checker.clone()),
             plant,
             emulator: emulator_control,
@@ -298,7 +298,7 @@ async fn answers(http: &Http, url: String) {
     let _ = timeout(READY_WITHIN, ready).await;
 }
 
-async fn set_up_broker(broker: &Broker, delivery: Delivery) -> Result<PullConsumer> {
+async fn set_up_broker(broker: &Broker, delivery: Delivery) -> Result<Vec<PullConsumer>> {
     let client = broker.connect().await?;
     Broker::set_up(&client, delivery).await
 }

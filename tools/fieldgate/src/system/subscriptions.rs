@@ -1,8 +1,8 @@
 //! What iothub-module subscribes to, and how: the Dapr components and the broker's consumers behind them, which must
 //! agree.
 //!
-//! The durable consumers are made before the first sidecar starts: the stream keeps an event only while a consumer is
-//! interested in it, so one that is published before the first subscription would be dropped.
+//! The durable consumers are made before the first sidecar starts: an interest stream keeps an event only while a consumer
+//! is interested in it, so one that is published before the first subscription would be dropped.
 //!
 //! * [`Delivery::Pull`], our own Dapr: component `pubsub.jetstream` version `v2` (image/dapr/jetstream) updates the
 //!   durable pull consumer that it finds and acknowledges after the application.
@@ -15,19 +15,15 @@
 //!   components of one durable consumer and one queue group, each with one event in hand, so that the application can
 //!   still commit several at a time.
 
-use std::time::Duration;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
+use broker_setup::{ACK_WAIT, MAX_ACK_PENDING, Plan, StreamLimits, durable_name};
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull, push};
-
-use super::broker::{STREAM, TOPIC_TELEMETRY};
+use super::broker::TOPIC_TELEMETRY;
+use super::dapr::HUB_APP;
 use crate::duration::render;
 
-/// Time after which a delivery is repeated whose sidecar has vanished.
-const ACK_WAIT: Duration = Duration::from_secs(5);
-/// Deliveries in flight.
-const MAX_ACK_PENDING: i64 = 1000;
-/// The same over all lanes. They wait in the sidecar for those before them, and must be answered within [`ACK_WAIT`]
-/// even on a disk that takes 100 ms to commit.
+/// Deliveries in flight over all lanes. They wait in the sidecar for those before them, and must be answered within
+/// [`ACK_WAIT`] even on a disk that takes 100 ms to commit.
 const MAX_ACK_PENDING_LANES: i64 = 100;
 
 /// How events come from the broker to the module's sidecar.
@@ -41,8 +37,6 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) topic: &'static str,
-    /// The durable consumer's name; also of its queue group.
-    durable: &'static str,
     /// Components, where each handles one event at a time.
     lanes: usize,
 }
@@ -50,15 +44,25 @@ pub(crate) struct Subscription {
 pub(crate) const SUBSCRIPTIONS: [Subscription; 2] = [
     Subscription {
         topic: TOPIC_TELEMETRY,
-        durable: "iothub-module-telemetry",
         lanes: 4,
     },
     Subscription {
         topic: "status",
-        durable: "iothub-module-status",
         lanes: 1,
     },
 ];
+
+/// The broker's streams, and for [`Delivery::Pull`] the consumers.
+pub(crate) fn plan(delivery: Delivery) -> Plan {
+    let subscriptions = match delivery {
+        Delivery::Pull => SUBSCRIPTIONS
+            .iter()
+            .map(|subscription| (HUB_APP, subscription.topic))
+            .collect(),
+        Delivery::Lanes => Vec::new(),
+    };
+    Plan::standard(&StreamLimits::default(), &subscriptions, 1)
+}
 
 impl Delivery {
     /// The version of the Dapr component.
@@ -86,14 +90,18 @@ impl Subscription {
     /// The metadata of each of its Dapr components.
     pub(crate) fn metadata(&self, delivery: Delivery) -> Vec<(&'static str, String)> {
         let mut metadata = vec![
-            ("durableName", self.durable.to_owned()),
+            (
+                "streamName",
+                plan(delivery).stream_of(self.topic).to_owned(),
+            ),
+            ("durableName", self.durable()),
             ("ackWait", render(ACK_WAIT)),
         ];
         match delivery {
             Delivery::Pull => metadata.push(("maxAckPending", MAX_ACK_PENDING.to_string())),
             Delivery::Lanes => metadata.extend([
                 ("maxAckPending", MAX_ACK_PENDING_LANES.to_string()),
-                ("queueGroupName", self.durable.to_owned()),
+                ("queueGroupName", self.durable()),
                 ("deliverPolicy", "all".to_owned()),
                 ("ackPolicy", "explicit".to_owned()),
                 ("concurrency", "single".to_owned()),
@@ -102,26 +110,12 @@ impl Subscription {
         metadata
     }
 
-    /// The consumer for [`Delivery::Pull`], field by field as the component updates it.
-    pub(crate) fn pull_consumer(&self) -> pull::Config {
-        pull::Config {
-            durable_name: Some(self.durable.to_owned()),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            max_ack_pending: MAX_ACK_PENDING,
-            max_deliver: -1,
-            filter_subject: self.topic.to_owned(),
-            ..pull::Config::default()
-        }
-    }
-
     /// The consumer for [`Delivery::Lanes`], field by field as the component would create it.
     pub(crate) fn push_consumer(&self) -> push::Config {
         push::Config {
-            durable_name: Some(self.durable.to_owned()),
+            durable_name: Some(self.durable()),
             deliver_subject: self.deliver_subject(),
-            deliver_group: Some(self.durable.to_owned()),
+            deliver_group: Some(self.durable()),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
@@ -131,29 +125,21 @@ impl Subscription {
         }
     }
 
-    /// Subjects that a sidecar must be allowed to publish to, to receive and to acknowledge.
-    pub(crate) fn publish_rights(&self) -> Vec<String> {
-        let consumer = format!("{STREAM}.{}", self.durable);
-        vec![
-            format!("$JS.API.CONSUMER.INFO.{consumer}"),
-            format!("$JS.API.CONSUMER.CREATE.{consumer}.{}", self.topic),
-            format!("$JS.API.CONSUMER.MSG.NEXT.{consumer}"),
-            format!("$JS.ACK.{consumer}.>"),
-        ]
+    /// The durable consumer's name; also of its queue group.
+    fn durable(&self) -> String {
+        durable_name(HUB_APP, self.topic)
     }
 
-    /// Subjects that a sidecar must be allowed to subscribe to.
-    pub(crate) fn subscribe_rights(&self) -> Vec<String> {
-        vec![self.deliver_subject()]
-    }
-
-    fn deliver_subject(&self) -> String {
-        format!("deliver.{}", self.durable)
+    /// Where the broker sends the events of [`Delivery::Lanes`]; the sidecar subscribes to it.
+    pub(crate) fn deliver_subject(&self) -> String {
+        format!("deliver.{}", self.durable())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use broker_setup::EVENTS_STREAM;
+
     use super::*;
 
     #[test]
@@ -165,10 +151,14 @@ mod tests {
                     let entry = metadata.iter().find(|(entry, _)| *entry == name);
                     entry.map(|(_, value)| value.clone()).unwrap()
                 };
+                assert_eq!(value("streamName"), EVENTS_STREAM);
                 let (durable, pending) = match delivery {
                     Delivery::Pull => {
-                        let consumer = subscription.pull_consumer();
-                        (consumer.durable_name, consumer.max_ack_pending)
+                        let plan = plan(delivery);
+                        let mut consumers = plan.consumers.iter();
+                        let planned = consumers.find(|one| one.topic == subscription.topic);
+                        let planned = planned.unwrap();
+                        (planned.durable.clone(), planned.max_ack_pending.to_string())
                     }
                     Delivery::Lanes => {
                         let consumer = subscription.push_consumer();
@@ -178,11 +168,12 @@ mod tests {
                             "single",
                             "parallel acknowledges too early"
                         );
-                        (consumer.durable_name, consumer.max_ack_pending)
+                        let pending = consumer.max_ack_pending.to_string();
+                        (consumer.durable_name.unwrap(), pending)
                     }
                 };
-                assert_eq!(Some(value("durableName")), durable);
-                assert_eq!(value("maxAckPending"), pending.to_string());
+                assert_eq!(value("durableName"), durable);
+                assert_eq!(value("maxAckPending"), pending);
                 assert_eq!(value("ackWait"), "5000ms");
             }
         }

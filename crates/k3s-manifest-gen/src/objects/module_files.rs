@@ -1,0 +1,115 @@
+//! The two files of a module: its objects, and its configuration document.
+
+use std::collections::BTreeMap;
+
+use broker_setup::Plan;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::metadata::{configuration_name, meta, module_labels, module_selector, object};
+use super::volumes::{HUB_CA, HUB_CA_FILE};
+use super::{dapr, metrics, network, rbac, storage, workload};
+use crate::description::{Known, ResolvedModule};
+use crate::{Appliance, Documents, ManifestFile, Object, Ownership};
+
+/// `<module>.yaml`.
+pub(super) fn generated(
+    appliance: &Appliance,
+    documents: &Documents,
+    plan: &Plan,
+    module: &ResolvedModule,
+) -> ManifestFile {
+    let namespace = &appliance.namespace;
+    let labels = module_labels(&module.name);
+    let mut objects = rbac::objects(namespace, module);
+    objects.extend(network::of_module(namespace, module));
+    if let Some(size) = module.storage {
+        let claim = storage::state_claim(&module.name);
+        objects.extend(storage::volume(
+            namespace,
+            &claim,
+            size,
+            &labels,
+            "the module's state",
+        ));
+    }
+    let hub_ca = documents
+        .hub_ca
+        .as_ref()
+        .filter(|_| module.kind == Known::IothubModule);
+    if let Some(certificates) = hub_ca {
+        objects.push(text_map(
+            appliance,
+            module,
+            HUB_CA,
+            HUB_CA_FILE,
+            certificates,
+            "Certificates of the hub's private certification authority",
+        ));
+    }
+    // Before the Deployment: a sidecar reads them once, when it starts.
+    objects.extend(dapr::objects(namespace, plan, module));
+    objects.push(workload::deployment(appliance, module, hub_ca.is_some()));
+    if let Some(port) = module.metrics_port {
+        let pods = module_selector(&module.name);
+        objects.push(metrics::service(
+            namespace,
+            &module.name,
+            port,
+            labels,
+            pods,
+        ));
+    }
+    ManifestFile {
+        name: format!("{}.yaml", module.name),
+        purpose: match module.kind {
+            Known::ModbusReader => {
+                "Reads field devices over Modbus and publishes what it read.".to_owned()
+            }
+            Known::IothubModule => {
+                "Delivers events to Azure IoT Hub and brings commands back.".to_owned()
+            }
+            Known::Custom => format!("The module {}, one of your own.", module.name),
+        },
+        ownership: Ownership::Generated,
+        objects,
+    }
+}
+
+/// `<module>.configuration.yaml`, where the module has a document.
+pub(super) fn configuration(
+    appliance: &Appliance,
+    documents: &Documents,
+    module: &ResolvedModule,
+) -> Option<ManifestFile> {
+    let document = documents.files.get(&module.name)?;
+    let map = text_map(
+        appliance,
+        module,
+        &configuration_name(module),
+        &format!("{}.yaml", module.name),
+        document,
+        "The module takes a change within some two minutes, or refuses it and keeps what it has",
+    );
+    Some(ManifestFile {
+        name: format!("{}.configuration.yaml", module.name),
+        purpose: format!("The configuration of {}. Yours to edit.", module.name),
+        ownership: Ownership::Seed,
+        objects: vec![map],
+    })
+}
+
+fn text_map(
+    appliance: &Appliance,
+    module: &ResolvedModule,
+    name: &str,
+    key: &str,
+    text: &str,
+    comment: &str,
+) -> Object {
+    let map = ConfigMap {
+        metadata: meta(&appliance.namespace, name, module_labels(&module.name)),
+        data: Some(BTreeMap::from([(key.to_owned(), text.to_owned())])),
+        ..ConfigMap::default()
+    };
+    object(comment, &map)
+}

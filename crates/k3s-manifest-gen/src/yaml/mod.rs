@@ -1,0 +1,9 @@
+//! YAML in and out: texts with positions, and objects as a person would write them.
+
+mod emit;
+mod located;
+mod order;
+mod plain;
+
+pub use emit::emit;
+pub(crate) use located::{Located, value_at};
