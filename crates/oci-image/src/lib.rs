@@ -40,6 +40,7 @@
 mod archive;
 mod digest;
 mod document;
+mod entry;
 mod error;
 mod image;
 mod layer;
@@ -49,8 +50,9 @@ mod tree;
 
 pub use digest::Digest;
 pub use document::{Architecture, Settings};
+pub use entry::{Entry, EntryKind};
 pub use error::{BuildError, NameError, ReadError, TreeError};
 pub use image::{Image, SealedImage};
 pub use name::ImageName;
-pub use read::{Archive, Entry, EntryKind, StoredImage, read_archive};
+pub use read::{Archive, StoredImage, read_archive};
 pub use tree::{Source, Tree};

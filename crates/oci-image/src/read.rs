@@ -15,6 +15,7 @@ use crate::document::{
     Architecture, CONFIG_TYPE, Config, Descriptor, Index, LAYER_TYPE, LAYOUT_VERSION, Layout,
     MANIFEST_TYPE, Manifest, NAME_ANNOTATION, Settings, TAG_ANNOTATION,
 };
+use crate::entry::Entry;
 use crate::error::ReadError;
 
 /// The largest JSON document that is read, in bytes.
@@ -52,47 +53,6 @@ pub struct StoredImage {
     pub layer_bytes: u64,
     /// its files, in the order of the layer
     pub entries: Vec<Entry>,
-}
-
-/// A file of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// absolute
-    pub path: String,
-    /// what it is
-    pub kind: EntryKind,
-    /// permission bits, setuid, setgid and sticky
-    pub mode: u32,
-    /// user id
-    pub uid: u64,
-    /// group id
-    pub gid: u64,
-    /// seconds since 1970
-    pub modified: u64,
-}
-
-/// What an entry of a layer is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// a directory
-    Directory,
-    /// a regular file
-    File {
-        /// in bytes
-        size: u64,
-    },
-    /// a symbolic link
-    Symlink {
-        /// as written
-        target: String,
-    },
-    /// another name of a file
-    HardLink {
-        /// absolute
-        target: String,
-    },
-    /// a device, a pipe or something else no image of ours has
-    Special,
 }
 
 /// Reads a whole archive and verifies it. Takes memory for its documents only (at most 1 MiB each), never for a layer.
@@ -330,47 +290,11 @@ fn layer_entries<'a>(
             if list.len() >= MOST_ENTRIES {
                 return rule(format!("a layer has more than {MOST_ENTRIES} files"));
             }
-            list.push(layer_entry(&entry?)?);
+            list.push(Entry::read(&entry?)?);
         }
         Ok(())
     })?;
     Ok(entries)
-}
-
-fn layer_entry(entry: &tar::Entry<'_, impl Read>) -> Result<Entry, ReadError> {
-    let path = absolute(&entry.path_bytes())?;
-    let header = entry.header();
-    let target = || {
-        Ok::<_, ReadError>(
-            String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned(),
-        )
-    };
-    let kind = match header.entry_type() {
-        EntryType::Directory => EntryKind::Directory,
-        EntryType::Regular | EntryType::Continuous => EntryKind::File { size: entry.size() },
-        EntryType::Symlink => EntryKind::Symlink { target: target()? },
-        EntryType::Link => EntryKind::HardLink {
-            target: absolute(target()?.as_bytes())?,
-        },
-        _ => EntryKind::Special,
-    };
-    Ok(Entry {
-        path,
-        kind,
-        mode: header.mode()?,
-        uid: header.uid()?,
-        gid: header.gid()?,
-        modified: header.mtime()?,
-    })
-}
-
-fn absolute(path: &[u8]) -> Result<String, ReadError> {
-    let text = String::from_utf8_lossy(path);
-    let text = text.trim_start_matches("./").trim_matches('/');
-    if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return rule(format!("a layer has an entry with the path '{text}'"));
-    }
-    Ok(format!("/{text}"))
 }
 
 fn full_name(descriptor: &Descriptor) -> Result<String, ReadError> {

@@ -5,6 +5,17 @@ import (
 	"encoding/json"
 )
 
+// messageID is what the broker recognises a repetition by (header Nats-Msg-Id): `<topic>/<id>`, or nothing. The topic is part of it because
+// a stream carries several, and Dapr publishes a dead letter as a copy of the event with the event's own id: on another topic that is no
+// repetition.
+func messageID(topic string, event []byte) string {
+	id := eventID(event)
+	if id == "" {
+		return ""
+	}
+	return topic + "/" + id
+}
+
 // eventID finds the `id` of a CloudEvent in JSON without reading past it. What is no JSON object, or has no id, has no deduplication.
 func eventID(event []byte) string {
 	decoder := json.NewDecoder(bytes.NewReader(event))

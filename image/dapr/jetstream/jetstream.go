@@ -38,15 +38,15 @@ const subscribeRetry = 500 * time.Millisecond
 
 // PubSub is the component. One connection serves publishing and all subscriptions.
 type PubSub struct {
-	log       logger.Logger
-	settings  settings
-	conn      *nats.Conn
-	stream    js.JetStream
-	closing   context.Context
-	close     context.CancelFunc
-	consumers sync.WaitGroup
-	// lastRefusal belongs to refused.
-	lastRefusal string
+	log      logger.Logger
+	settings settings
+	conn     *nats.Conn
+	stream   js.JetStream
+	closing  context.Context
+	close    context.CancelFunc
+	// running are the subscriptions and the watch over the connection.
+	running  sync.WaitGroup
+	refusals refusals
 }
 
 // New is the factory that Dapr's registry calls.
@@ -79,22 +79,21 @@ func (p *PubSub) Init(_ context.Context, metadata pubsub.Metadata) error {
 		// Nothing is buffered while the broker is away: a publish fails at once, and its module repeats it.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { p.log.Warnf("broker connection lost: %v; reconnecting", err) }),
+		nats.ConnectHandler(func(c *nats.Conn) { p.log.Infof("connected to the broker: %s", c.ConnectedUrlRedacted()) }),
 		nats.ReconnectHandler(func(c *nats.Conn) { p.log.Infof("broker connection is back: %s", c.ConnectedUrlRedacted()) }),
 	)
 	if p.conn, err = nats.Connect(p.settings.NatsURL, options...); err != nil {
 		return fmt.Errorf("natsURL: %w", err)
 	}
-	p.stream, err = js.New(p.conn, js.WithPublishAsyncMaxPending(4096))
-	return err
-}
-
-// refused logs what the broker says against this connection, once for as long as it says the same: a wrong key is refused with every
-// attempt to connect. The NATS client calls it one at a time.
-func (p *PubSub) refused(err error) {
-	if text := err.Error(); text != p.lastRefusal {
-		p.lastRefusal = text
-		p.log.Warnf("the broker says: %s", text)
+	if p.stream, err = js.New(p.conn, js.WithPublishAsyncMaxPending(4096)); err != nil {
+		return err
 	}
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		p.watch()
+	}()
+	return nil
 }
 
 // Features says that bulk publishes come to BulkPublish instead of one by one.
@@ -102,7 +101,7 @@ func (p *PubSub) Features() []pubsub.Feature {
 	return []pubsub.Feature{pubsub.FeatureBulkPublish}
 }
 
-// Publish returns when the stream has stored the message, or has recognised its id as a duplicate.
+// Publish returns when the stream has stored the message, or has recognised its topic and id as a repetition.
 func (p *PubSub) Publish(ctx context.Context, req *pubsub.PublishRequest) error {
 	_, err := p.BulkPublish(ctx, &pubsub.BulkPublishRequest{
 		Topic:   req.Topic,
@@ -116,12 +115,13 @@ func (p *PubSub) Publish(ctx context.Context, req *pubsub.PublishRequest) error 
 func (p *PubSub) BulkPublish(ctx context.Context, req *pubsub.BulkPublishRequest) (pubsub.BulkPublishResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	start := time.Now()
 	futures := make([]js.PubAckFuture, len(req.Entries))
 	failures := make([]error, len(req.Entries))
 	for i, entry := range req.Entries {
 		message := &nats.Msg{Subject: req.Topic, Data: entry.Event}
 		var options []js.PublishOpt
-		if id := eventID(entry.Event); id != "" {
+		if id := messageID(req.Topic, entry.Event); id != "" {
 			options = append(options, js.WithMsgID(id))
 		}
 		if futures[i], failures[i] = p.stream.PublishMsgAsync(message, options...); failures[i] != nil {
@@ -145,7 +145,7 @@ func (p *PubSub) BulkPublish(ctx context.Context, req *pubsub.BulkPublishRequest
 	var response pubsub.BulkPublishResponse
 	for i, failure := range failures {
 		if failure != nil {
-			response.FailedEntries = append(response.FailedEntries, pubsub.BulkPublishResponseFailedEntry{EntryId: req.Entries[i].EntryId, Error: failure})
+			response.FailedEntries = append(response.FailedEntries, pubsub.BulkPublishResponseFailedEntry{EntryId: req.Entries[i].EntryId, Error: p.explained(failure, start)})
 		}
 	}
 	if len(response.FailedEntries) > 0 {
@@ -163,9 +163,9 @@ func (p *PubSub) Subscribe(ctx context.Context, req pubsub.SubscribeRequest, han
 	ctx, cancel := context.WithCancel(ctx)
 	stopOnClose := context.AfterFunc(p.closing, cancel)
 	s := &subscription{topic: req.Topic, handler: handler, room: make(chan struct{}, p.settings.MaxAckPending)}
-	p.consumers.Add(1)
+	p.running.Add(1)
 	go func() {
-		defer p.consumers.Done()
+		defer p.running.Done()
 		defer s.running.Wait()
 		defer cancel()
 		defer stopOnClose()
@@ -185,7 +185,7 @@ func (p *PubSub) Subscribe(ctx context.Context, req pubsub.SubscribeRequest, han
 // Close ends all subscriptions, waits for handlers that are still running, and disconnects.
 func (p *PubSub) Close() error {
 	p.close()
-	p.consumers.Wait()
+	p.running.Wait()
 	if p.conn != nil {
 		p.conn.Close()
 	}

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +22,8 @@ import (
 	js "github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 )
+
+var loggers atomic.Int32
 
 const patience = 30 * time.Second
 
@@ -39,7 +44,8 @@ func newUser(t *testing.T) (seed, public string) {
 }
 
 func initialise(properties map[string]string) (*PubSub, error) {
-	component := New(logger.NewLogger("test")).(*PubSub)
+	// Loggers of one name are one.
+	component := New(logger.NewLogger(fmt.Sprintf("test %d", loggers.Add(1)))).(*PubSub)
 	base := metadata.Base{Name: "test", Properties: properties}
 	return component, component.Init(context.Background(), pubsub.Metadata{Base: base})
 }
@@ -93,9 +99,32 @@ func TestAUserIsKnownByItsKeyAndHasItsRights(t *testing.T) {
 		return component.Publish(context.Background(), &pubsub.PublishRequest{Topic: topic, Data: []byte(`{"id":"1"}`)})
 	}
 	eventually(t, func() error { return publish("telemetry") })
-	if publish("commands") == nil {
-		t.Error("published what this user may not")
+	if err = publish("commands"); err == nil || !strings.Contains(err.Error(), public) || !strings.Contains(err.Error(), `Publish to "commands"`) {
+		t.Errorf("published what this user may not, or not told why: %v", err)
 	}
+}
+
+// logged collects what a component logs.
+type logged struct {
+	mutex sync.Mutex
+	text  bytes.Buffer
+}
+
+func (l *logged) Write(line []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *logged) contains(words ...string) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	for _, word := range words {
+		if !strings.Contains(l.text.String(), word) {
+			return fmt.Errorf("the log does not say %q: %s", word, l.text.String())
+		}
+	}
+	return nil
 }
 
 // The key comes to the broker after the sidecar: it is refused until then, however often, and let in afterwards.
@@ -110,6 +139,16 @@ func TestAUserThatTheBrokerLearnsOfLaterIsLetIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer component.Close()
+	own := &logged{}
+	component.log.SetOutput(own)
+	eventually(t, func() error { return own.contains(public, "Authorization Violation", "trying again", "broker-keys") })
+	if own.contains(seed) == nil {
+		t.Error("a secret is in the log")
+	}
+	err = component.Publish(context.Background(), &pubsub.PublishRequest{Topic: "telemetry", Data: []byte(`{"id":"1"}`)})
+	if err == nil || !strings.Contains(err.Error(), "no connection to the broker") {
+		t.Errorf("the application is not told: %v", err)
+	}
 	eventually(t, func() error {
 		log, err := os.ReadFile(broker.log)
 		if refused := strings.Count(string(log), "authentication error"); err == nil && refused < 5 {

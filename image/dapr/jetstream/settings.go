@@ -3,6 +3,8 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,6 +22,9 @@ type settings struct {
 	// NkeySeed is the private key of the broker's user (an nkey user seed, SU…). It never leaves this process: the broker is given the
 	// public key and a signature. It takes the place of a token, and of a user in NatsURL.
 	NkeySeed string `mapstructure:"nkeySeed"`
+	// InboxPrefix begins the subjects on which answers and pulled events come to this user (default _INBOX). Where the broker lets each
+	// user listen to its own only, it is _INBOX.<user>; another value than the broker's rights name makes it refuse the subscription.
+	InboxPrefix string `mapstructure:"inboxPrefix"`
 
 	TLSClientCert string `mapstructure:"tls_client_cert"`
 	TLSClientKey  string `mapstructure:"tls_client_key"`
@@ -38,6 +43,13 @@ type settings struct {
 	MaxAckPending int `mapstructure:"maxAckPending"`
 }
 
+// neverEmpty is the metadata that must have a value where it is named at all. A secret that does not exist yet arrives as an empty text,
+// and the connection must not be tried for ever without it: Init fails, the sidecar ends and is started again.
+var neverEmpty = []string{"nkeySeed", "token", "inboxPrefix"}
+
+// inboxPrefix keeps answers out of the way of topics, and wildcards out of the prefix.
+var inboxPrefix = regexp.MustCompile(`^_INBOX(\.[A-Za-z0-9_-]+)*$`)
+
 func parseSettings(properties map[string]string) (settings, error) {
 	s := settings{AckWait: 5 * time.Second, RedeliverDelay: time.Second, MaxAckPending: 1000}
 	if err := contribmetadata.DecodeMetadata(properties, &s); err != nil {
@@ -48,7 +60,10 @@ func parseSettings(properties map[string]string) (settings, error) {
 	_, seedProblem := s.nkey()
 	return s, errors.Join(
 		within("natsURL is missing", s.NatsURL != ""),
+		emptyProblem(properties),
 		seedProblem,
+		within(fmt.Sprintf("inboxPrefix is %q, it must be _INBOX, or _INBOX. and the user's name in letters, digits, - and _", s.InboxPrefix),
+			s.InboxPrefix == "" || inboxPrefix.MatchString(s.InboxPrefix)),
 		within("nkeySeed and token exclude each other: set one of them", s.NkeySeed == "" || s.Token == ""),
 		within("nkeySeed and a user in natsURL exclude each other: leave out what stands before the @", s.NkeySeed == "" || !strings.Contains(s.NatsURL, "@")),
 		within("tls_client_cert and tls_client_key go together", (s.TLSClientCert == "") == (s.TLSClientKey == "")),
@@ -56,6 +71,17 @@ func parseSettings(properties map[string]string) (settings, error) {
 		within(fmt.Sprintf("redeliverDelay is %s, it must be 0s to 10m", s.RedeliverDelay), s.RedeliverDelay >= 0 && s.RedeliverDelay <= 10*time.Minute),
 		within(fmt.Sprintf("maxAckPending is %d, it must be 1 to 65536", s.MaxAckPending), s.MaxAckPending >= 1 && s.MaxAckPending <= 65536),
 	)
+}
+
+func emptyProblem(properties map[string]string) error {
+	var problems []error
+	for _, name := range neverEmpty {
+		value, named := contribmetadata.GetMetadataProperty(properties, name)
+		problems = append(problems, within(name+" is there but empty: its secret does not exist yet, or has no such key (on Kubernetes, "+
+			"`fieldgate secrets` makes the Secret broker-MODULE with the key nkey); the sidecar has to start again when it is there",
+			!named || strings.TrimSpace(value) != ""))
+	}
+	return errors.Join(problems...)
 }
 
 func within(problem string, ok bool) error {
@@ -67,18 +93,41 @@ func within(problem string, ok bool) error {
 
 // nkey makes the seed an option of the connection; nil without a seed. No error repeats the seed.
 func (s settings) nkey() (nats.Option, error) {
+	public, pair, err := s.keys()
+	if pair == nil {
+		return nil, err
+	}
+	return nats.Nkey(public, pair.Sign), nil
+}
+
+// keys are the public key and the pair; no pair without a seed.
+func (s settings) keys() (string, nkeys.KeyPair, error) {
 	if s.NkeySeed == "" {
-		return nil, nil
+		return "", nil, nil
 	}
 	pair, err := nkeys.FromSeed([]byte(s.NkeySeed))
 	if err != nil {
-		return nil, errors.New("nkeySeed is no nkey seed: it must be the private key of the broker's user, 58 characters that begin with SU")
+		return "", nil, errors.New("nkeySeed is no nkey seed: it must be the private key of the broker's user, 58 characters that begin with SU")
 	}
 	public, err := pair.PublicKey()
 	if err != nil || !nkeys.IsValidPublicUserKey(public) {
-		return nil, errors.New("nkeySeed is the seed of something else than a user: it must begin with SU")
+		return "", nil, errors.New("nkeySeed is the seed of something else than a user: it must begin with SU")
 	}
-	return nats.Nkey(public, pair.Sign), nil
+	return public, pair, nil
+}
+
+// user names the broker's user for messages, without any secret.
+func (s settings) user() string {
+	if public, pair, err := s.keys(); err == nil && pair != nil {
+		return "the user with the public key " + public
+	}
+	first, _, _ := strings.Cut(s.NatsURL, ",")
+	if address, err := url.Parse(strings.TrimSpace(first)); err == nil && address.User.Username() != "" && s.Token == "" {
+		if _, withPassword := address.User.Password(); withPassword {
+			return fmt.Sprintf("the user %q", address.User.Username())
+		}
+	}
+	return "this connection"
 }
 
 func (s settings) connectOptions() ([]nats.Option, error) {
@@ -89,6 +138,9 @@ func (s settings) connectOptions() ([]nats.Option, error) {
 	}
 	if nkey != nil {
 		options = append(options, nkey)
+	}
+	if s.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(s.InboxPrefix))
 	}
 	if s.Token != "" {
 		options = append(options, nats.Token(s.Token))

@@ -72,7 +72,19 @@ class Api:
         """Pods and the newest events of a namespace, for the message of a failed check."""
         pods = self.kubectl("get", "pods", "-n", namespace, "-o", "wide", check=False)
         events = self.kubectl("get", "events", "-n", namespace, "--sort-by=.lastTimestamp", check=False)
-        return pods + "\n".join(events.splitlines()[-15:])
+        return pods + "\n".join(events.splitlines()[-15:]) + "".join(self._last_words(namespace))
+
+    def _last_words(self, namespace):
+        """The end of the log of every container that is not ready."""
+        for pod in self.pods(namespace):
+            name = pod["metadata"]["name"]
+            status = pod["status"]
+            for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
+                if container["ready"]:
+                    continue
+                arguments = ["logs", name, "-c", container["name"], "-n", namespace, "--tail=12"]
+                log = self.kubectl(*arguments, check=False) or self.kubectl(*arguments, "--previous", check=False)
+                yield f"\n--- {name}, {container['name']}:\n{log[-2500:]}"
 
     # ---- behind a pod
 

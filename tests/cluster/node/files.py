@@ -92,7 +92,7 @@ kind: ConfigMap
 metadata: {{name: coredns, namespace: kube-system}}
 data:
   Corefile: |
-    .:1053 {{
+    .:53 {{
         errors
         health :8080
         ready :8181
@@ -111,6 +111,8 @@ spec:
     spec:
       serviceAccountName: coredns
       priorityClassName: system-cluster-critical
+      # port 53 for a user that is not root
+      securityContext: {{sysctls: [{{name: net.ipv4.ip_unprivileged_port_start, value: "0"}}]}}
       containers:
       - name: coredns
         image: {COREDNS}
@@ -128,6 +130,6 @@ spec:
   clusterIP: {DNS}
   selector: {{k8s-app: kube-dns}}
   ports:
-  - {{name: dns, port: 53, targetPort: 1053, protocol: UDP}}
-  - {{name: dns-tcp, port: 53, targetPort: 1053, protocol: TCP}}
+  - {{name: dns, port: 53, targetPort: 53, protocol: UDP}}
+  - {{name: dns-tcp, port: 53, targetPort: 53, protocol: TCP}}
 """

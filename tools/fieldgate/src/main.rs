@@ -53,9 +53,15 @@ fn main() -> Result<ExitCode> {
         Command::Demo(args) => runtime()?.block_on(demo::run(args, started)),
         Command::Bench(command) => runtime()?.block_on(bench::run(command)),
         Command::Manifests(args) => manifests::run(args),
-        Command::Install(args) => runtime()?.block_on(install::run(args)).map(|()| ExitCode::SUCCESS),
-        Command::Uninstall(args) => runtime()?.block_on(install::uninstall(args)).map(|()| ExitCode::SUCCESS),
-        Command::Secrets(args) => runtime()?.block_on(secrets::run(args)).map(|()| ExitCode::SUCCESS),
+        Command::Install(args) => runtime()?
+            .block_on(install::run(args))
+            .map(|()| ExitCode::SUCCESS),
+        Command::Uninstall(args) => runtime()?
+            .block_on(install::uninstall(args))
+            .map(|()| ExitCode::SUCCESS),
+        Command::Secrets(args) => runtime()?
+            .block_on(secrets::run(args))
+            .map(|()| ExitCode::SUCCESS),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
