@@ -14,7 +14,7 @@ from . import pods
 
 MODULES = ("modbus-reader", "iothub-module")
 DAPR_DEPLOYMENTS = {"sentry": "dapr-sentry", "operator": "dapr-operator", "injector": "dapr-sidecar-injector"}
-NAMESPACE_FILE = "fieldgate-namespace.yaml"
+NAMESPACE_FILE = "fieldgate-appliance.yaml"
 
 
 def dapr_manifests():

@@ -233,7 +233,6 @@ fn setup(appliance: &Appliance) -> Container {
         image: Some(image.unwrap_or_else(|| appliance.own_image("broker-setup"))),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec![
-            "--plan".to_owned(),
             format!("{CONFIGURATION_FOLDER}/plan.yaml"),
         ]),
         env: Some(vec![secret_variable("NKEY_SETUP_SEED", KEYS, "setup")]),

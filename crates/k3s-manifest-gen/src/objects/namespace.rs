@@ -30,7 +30,7 @@ pub(super) const BROKER_PRIORITY: &str = "fieldgate-broker";
 pub(super) const SYSTEM_PRIORITY: &str = "fieldgate-system";
 pub(super) const MODULE_PRIORITY: &str = "fieldgate-module";
 
-/// `fieldgate-namespace.yaml`.
+/// `fieldgate-appliance.yaml`.
 pub(super) fn file(appliance: &Appliance) -> ManifestFile {
     // Before the namespace: no pod of it can come into being before the policy is there.
     let mut objects = admission::objects().to_vec();
@@ -39,7 +39,7 @@ pub(super) fn file(appliance: &Appliance) -> ManifestFile {
     objects.push(storage::class());
     objects.extend(network::of_namespace(&appliance.namespace));
     ManifestFile {
-        name: "fieldgate-namespace.yaml".to_owned(),
+        name: "fieldgate-appliance.yaml".to_owned(),
         purpose:
             "The namespace of the modules and the broker, and the rules that hold in all of it."
                 .to_owned(),

@@ -54,7 +54,7 @@ fn the_files_of_an_appliance() {
     assert_eq!(
         names,
         [
-            "fieldgate-namespace.yaml",
+            "fieldgate-appliance.yaml",
             "fieldgate-broker.yaml",
             "bare.yaml",
             "iothub-module.yaml",
