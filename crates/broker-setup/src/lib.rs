@@ -23,4 +23,5 @@ pub use plan::{
 pub use plan_problem::{PlanError, PlanProblem};
 pub use reconcile::{reconcile, remove_consumer};
 pub use report::{ConsumerState, Report, StreamState, Update};
+pub use rights::{SETUP_USER, inbox_prefix};
 pub use setup_error::SetupError;

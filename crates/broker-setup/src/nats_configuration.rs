@@ -308,14 +308,14 @@ authorization {
       nkey: $NKEY_SETUP
       permissions: {
         publish: ["$JS.API.>"]
-        subscribe: ["_INBOX.>"]
+        subscribe: ["_INBOX.setup.>"]
       }
     }
     {
       nkey: $NKEY_IOTHUB_MODULE
       permissions: {
         publish: ["status", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.INFO.fieldgate.iothub-module-telemetry", "$JS.API.CONSUMER.CREATE.fieldgate.iothub-module-telemetry.telemetry", "$JS.API.CONSUMER.MSG.NEXT.fieldgate.iothub-module-telemetry", "$JS.ACK.fieldgate.iothub-module-telemetry.>"]
-        subscribe: ["_INBOX.>"]
+        subscribe: ["_INBOX.iothub-module.>"]
       }
     }
   ]

@@ -4,8 +4,8 @@
 
 use crate::plan::{Plan, durable_name};
 
-/// Answers to a user's own requests, and pulled events, arrive here.
-const INBOX: &str = "_INBOX.>";
+/// The user of the set-up.
+pub const SETUP_USER: &str = "setup";
 /// Says whether JetStream is there; clients ask when they connect.
 const ACCOUNT_INFO: &str = "$JS.API.INFO";
 /// Finds the stream of a topic, for components without `streamName`.
@@ -40,12 +40,22 @@ impl Plan {
     /// among them.
     pub fn subscribe_rights(
         &self,
-        _module: &str,
+        module: &str,
         _publishes: &[&str],
         _subscribes: &[&str],
     ) -> Vec<String> {
-        vec![INBOX.to_owned()]
+        vec![own_inbox(module)]
     }
+}
+
+/// Where answers to the requests of a user, and the events it pulls, arrive: the metadata `inboxPrefix` of its Dapr components, the
+/// custom inbox prefix of a client. Each user may listen to its own only, so that none reads what is delivered to another.
+pub fn inbox_prefix(user: &str) -> String {
+    format!("_INBOX.{user}")
+}
+
+fn own_inbox(user: &str) -> String {
+    format!("{}.>", inbox_prefix(user))
 }
 
 /// Subjects to publish to for one subscription: look at its durable consumer, create or update it, ask for events,
@@ -66,7 +76,7 @@ pub fn setup_publish_rights() -> Vec<String> {
 
 /// Subjects to which the user of the set-up subscribes.
 pub fn setup_subscribe_rights() -> Vec<String> {
-    vec![INBOX.to_owned()]
+    vec![own_inbox(SETUP_USER)]
 }
 
 #[cfg(test)]
@@ -82,7 +92,7 @@ mod tests {
         assert_eq!(rights, ["telemetry", "deadletter", "$JS.API.INFO"]);
         assert_eq!(
             plan.subscribe_rights("modbus-reader", &["telemetry"], &[]),
-            ["_INBOX.>"]
+            ["_INBOX.modbus-reader.>"]
         );
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::{Client, ConnectOptions, Event};
+use broker_setup::{SETUP_USER, inbox_prefix};
 use module_runtime::Health;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ impl Connection {
         let (sender, turns) = watch::channel(0);
         let client = ConnectOptions::with_nkey(seed.reveal().to_owned())
             .name("broker-setup")
+            .custom_inbox_prefix(inbox_prefix(SETUP_USER))
             .connection_timeout(CONNECT)
             .read_buffer_capacity(READ_BUFFER)
             .retry_on_initial_connect()

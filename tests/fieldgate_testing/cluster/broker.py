@@ -54,7 +54,7 @@ class ClusterBroker(Broker):
 
     async def _connect(self):
         self.client = await nats.connect(
-            self.url, nkeys_seed_str=self.seed, name=AUDITOR, connect_timeout=10, reconnect_time_wait=0.5, max_reconnect_attempts=-1, error_cb=ignore
+            self.url, nkeys_seed_str=self.seed, name=AUDITOR, inbox_prefix="_INBOX.setup", connect_timeout=10, reconnect_time_wait=0.5, max_reconnect_attempts=-1, error_cb=ignore
         )
         self.streams = self.client.jetstream(timeout=5)
         keep = ConsumerConfig(durable_name=AUDITOR, deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.EXPLICIT)

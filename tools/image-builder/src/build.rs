@@ -82,10 +82,11 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn build(&self, image: &ImageDescription) -> Result<()> {
+        let together = self.description.rust_programs();
         let programs: Vec<PathBuf> = image
             .programs
             .iter()
-            .map(|program| compile::program(self.workspace, program, self.architecture))
+            .map(|program| compile::program(self.workspace, program, &together, self.architecture))
             .collect::<Result<_>>()?;
         let sealed = archive::seal(
             self.description,
@@ -96,7 +97,14 @@ impl Job<'_> {
         )?;
         let stem = archive::stem(image, self.architecture);
         let stored = archive::store(&sealed, &self.folder.join(format!("{stem}.tar.zst")))?;
-        let bill = sbom::of_image(self.workspace, image, &programs, &stored, self.created)?;
+        let bill = sbom::of_image(
+            self.workspace,
+            image,
+            &together,
+            &programs,
+            &stored,
+            self.created,
+        )?;
         let path = self.folder.join(format!("{stem}.cdx.json"));
         fs::write(&path, bill).with_context(|| path.display().to_string())
     }

@@ -143,6 +143,14 @@ impl ImageDescription {
 }
 
 impl Description {
+    /// Every Rust program of every image.
+    pub(crate) fn rust_programs(&self) -> Vec<&RustProgram> {
+        let programs = self.images.iter().flat_map(|image| &image.programs);
+        programs
+            .filter_map(|program| program.rust.as_ref())
+            .collect()
+    }
+
     /// Reads the file and checks what can be checked without building.
     pub(crate) fn load(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;

@@ -62,7 +62,7 @@ fn built(program_mode: u32) -> TempDir {
     let stem = archive::stem(image, Architecture::Amd64);
     let stored = archive::store(&sealed, &output.path().join(format!("{stem}.tar.zst"))).unwrap();
     let workspace = Workspace::load(&repository()).unwrap();
-    let bill = sbom::of_image(&workspace, image, &[program], &stored, None).unwrap();
+    let bill = sbom::of_image(&workspace, image, &[], &[program], &stored, None).unwrap();
     fs::write(output.path().join(format!("{stem}.cdx.json")), bill).unwrap();
     listing::write(output.path(), [stem].into_iter()).unwrap();
     output

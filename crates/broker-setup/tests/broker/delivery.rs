@@ -3,7 +3,7 @@
 use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, Message};
-use broker_setup::{Plan, StreamLimits, reconcile};
+use broker_setup::{Plan, StreamLimits, inbox_prefix, reconcile};
 use futures_util::StreamExt;
 use nkeys::KeyPair;
 
@@ -155,6 +155,40 @@ async fn a_user_has_its_own_rights_only() {
         report.streams.iter().all(|stream| stream.messages == 0),
         "{report:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_delivered_to_one_cannot_be_read_by_another() {
+    let plan = plan();
+    let server = Server::running(&plan);
+    let setup = server.client("setup").await;
+    reconcile(&setup, &plan).await.unwrap();
+    for user in ["modbus-reader", "iothub-module", "setup"] {
+        let (client, refusals) = server.watched(user).await;
+        for inbox in [
+            "_INBOX.>",
+            "_INBOX.*.*",
+            "_INBOX.modbus-reader.>",
+            "_INBOX.iothub-module.>",
+            "_INBOX.setup.>",
+        ] {
+            if inbox == format!("{}.>", inbox_prefix(user)) {
+                continue;
+            }
+            let _subscription = client.subscribe(inbox).await.unwrap();
+            client.flush().await.unwrap();
+            refusals
+                .hear(&["permissions violation", "subscription", inbox])
+                .await;
+        }
+        let before = refusals.all().len();
+        let own = format!("{}.mine", inbox_prefix(user));
+        let _subscription = client.subscribe(own).await.unwrap();
+        // The answer arrives in the inbox, behind a refusal if there were one.
+        let answer = client.request("$JS.API.INFO", "".into()).await.unwrap();
+        assert!(!answer.payload.is_empty());
+        assert_eq!(refusals.all().len(), before, "{:?}", refusals.all());
+    }
 }
 
 #[tokio::test]

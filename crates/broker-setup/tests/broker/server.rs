@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
-use broker_setup::{Login, NatsConfiguration, Plan, Text, User, nkey_variable};
+use broker_setup::{Login, NatsConfiguration, Plan, Text, User, inbox_prefix, nkey_variable};
 use nkeys::KeyPair;
 use tempfile::TempDir;
 
@@ -119,6 +119,7 @@ impl Server {
         let refusals = Refusals::default();
         let heard = refusals.clone();
         let options = ConnectOptions::with_nkey(self.seed(user))
+            .custom_inbox_prefix(inbox_prefix(user))
             .retry_on_initial_connect()
             .reconnect_delay_callback(|_| Duration::from_millis(50))
             .event_callback(move |event| {

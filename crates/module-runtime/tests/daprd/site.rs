@@ -201,8 +201,7 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
-/// A stream must exist before Dapr's component can use it. Dead letters have one of their own: they keep their id, so the
-/// stream they came from would drop them as duplicates.
+/// A stream must exist before Dapr's component can use it.
 fn create_stream(port: u16, name: &str, topic: &str) {
     let mut stream = connect(port);
     let configuration = json!({

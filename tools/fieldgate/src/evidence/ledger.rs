@@ -83,6 +83,14 @@ impl Ledger {
     }
 }
 
+/// The event's id in the id of its message: `<topic>/<id>`, with upstream's Dapr component `<id>` alone.
+fn event_id<'a>(topic: &str, message_id: &'a str) -> &'a str {
+    message_id
+        .strip_prefix(topic)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(message_id)
+}
+
 async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
     let fetch = consumer
         .fetch()
@@ -104,7 +112,7 @@ async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
             .headers
             .as_ref()
             .and_then(|headers| headers.get(NATS_MESSAGE_ID))
-            .map_or("", |id| id.as_str());
+            .map_or("", |id| event_id(&message.subject, id.as_str()));
         if message.subject.as_str() == TOPIC_DEAD_LETTER {
             checker.lock().dead_letter(id);
         } else {
@@ -115,5 +123,19 @@ async fn read(consumer: &PullConsumer, checker: &SharedChecker) -> Result<()> {
             .ack()
             .await
             .map_err(|error| anyhow::anyhow!("{error}"))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topic_in_a_messages_id_is_no_part_of_the_events() {
+        let id = "modbus-reader/press-1/fast/e1/42";
+        assert_eq!(event_id("telemetry", &format!("telemetry/{id}")), id);
+        assert_eq!(event_id("telemetry", id), id);
+        assert_eq!(event_id("modbus", id), id);
+        assert_eq!(event_id("telemetry", ""), "");
     }
 }

@@ -19,6 +19,8 @@ const HUB_PUBLISHES: [&str; 4] = ["commands", "config", "status", TOPIC_DEAD_LET
 const MAX_FILE_STORE: u64 = 512 << 20;
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const REQUEST: Duration = Duration::from_secs(5);
+/// Of clients that do not name one of their own.
+const COMMON_INBOX: &str = "_INBOX.>";
 /// Name of the consumers by which the demo itself learns what the broker accepted.
 const AUDIT: &str = "demo-audit";
 /// What it learns of.
@@ -79,20 +81,24 @@ impl Broker {
     pub(crate) fn write_configuration(
         &self,
         directory: &RunDirectory,
+        delivery: Delivery,
     ) -> Result<std::path::PathBuf> {
-        let configuration = self.configuration(&directory.join("jetstream").display().to_string());
+        let configuration = self.configuration(
+            &directory.join("jetstream").display().to_string(),
+            delivery,
+        );
         directory.write(
             "nats-server.conf",
             &format!("# The demo's broker; see docs/decisions for why JetStream.\n{configuration}"),
         )
     }
 
-    fn configuration(&self, store: &str) -> NatsConfiguration {
+    fn configuration(&self, store: &str, delivery: Delivery) -> NatsConfiguration {
         let plan = subscriptions::plan(Delivery::Pull);
         let topics = SUBSCRIPTIONS
             .each_ref()
             .map(|subscription| subscription.topic);
-        let reader = User::module(
+        let mut reader = User::module(
             self.reader.login(),
             &plan,
             READER_APP,
@@ -100,8 +106,15 @@ impl Broker {
             &[],
         );
         let mut hub = User::module(self.hub.login(), &plan, HUB_APP, &HUB_PUBLISHES, &topics);
-        let lanes = SUBSCRIPTIONS.iter().map(|one| one.deliver_subject());
-        hub.subscribe.extend(lanes);
+        if delivery == Delivery::Lanes {
+            let lanes = SUBSCRIPTIONS.iter().map(|one| one.deliver_subject());
+            hub.subscribe.extend(lanes);
+            // Upstream's component (v1) has no `inboxPrefix`: its answers come to the inbox that all users have in common, where each can
+            // read those of the others. Events do not come there, but to the deliver subjects.
+            for user in [&mut reader, &mut hub] {
+                user.subscribe.push(COMMON_INBOX.to_owned());
+            }
+        }
         let mut setup = User::setup(self.setup.login());
         // It audits as well, and is the one with which a person looks at everything.
         setup.publish = vec![">".to_owned()];
@@ -195,7 +208,7 @@ mod tests {
     #[test]
     fn every_module_has_a_password_of_its_own_and_few_rights() {
         let broker = Broker::new(4222);
-        let configuration = broker.configuration("/run/x/jetstream");
+        let configuration = broker.configuration("/run/x/jetstream", Delivery::Pull);
         assert_ne!(broker.reader.password, broker.hub.password);
         let text = configuration.to_string();
         assert!(text.contains("listen: \"127.0.0.1:4222\""));
@@ -212,6 +225,12 @@ mod tests {
             "$JS.ACK.fieldgate.iothub-module-telemetry.>"
         ));
         assert!(!has(&reader.publish, "$JS.API.CONSUMER"), "{reader:?}");
+        assert_eq!(reader.subscribe, ["_INBOX.modbus-reader.>"]);
+        assert_eq!(hub.subscribe, ["_INBOX.iothub-module.>"]);
+        let lanes = broker.configuration("/run/x/jetstream", Delivery::Lanes);
+        for module in &lanes.users[1..] {
+            assert!(module.subscribe.contains(&COMMON_INBOX.to_owned()));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
+use broker_setup::inbox_prefix;
 use serde_json::{Value, json};
 
 use super::binaries::Binaries;
@@ -79,6 +80,11 @@ fn components(
             json!({"name": "natsURL", "secretKeyRef": {"name": "broker", "key": credentials.user}}),
             json!({"name": "name", "value": format!("{app} {name}")}),
         ];
+        // Upstream's component has no such setting.
+        if delivery == Delivery::Pull {
+            let inbox = inbox_prefix(credentials.user);
+            metadata.push(json!({"name": "inboxPrefix", "value": inbox}));
+        }
         metadata.extend(
             more.iter()
                 .map(|(name, value)| json!({"name": name, "value": value})),
@@ -202,6 +208,24 @@ mod tests {
         let secrets = Path::new("/run/x/secrets.json");
         let reader = components(READER_APP, &broker.reader, secrets, Delivery::Pull);
         assert_eq!(reader.len(), 2);
+    }
+
+    #[test]
+    fn a_component_listens_where_the_broker_lets_its_user() {
+        let broker = Broker::new(4222);
+        for (delivery, expected) in [
+            (Delivery::Pull, Some("_INBOX.iothub-module")),
+            (Delivery::Lanes, None),
+        ] {
+            for component in hub(&broker, delivery) {
+                if component["spec"]["type"] != "pubsub.jetstream" {
+                    continue;
+                }
+                let settings = component["spec"]["metadata"].as_array().unwrap();
+                let inbox = settings.iter().find(|one| one["name"] == "inboxPrefix");
+                assert_eq!(inbox.and_then(|one| one["value"].as_str()), expected);
+            }
+        }
     }
 
     #[test]

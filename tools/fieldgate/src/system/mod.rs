@@ -317,7 +317,7 @@ fn broker_spec(
     binaries: &Binaries,
     directory: &RunDirectory,
 ) -> Result<ProcessSpec> {
-    let configuration = broker.write_configuration(directory)?;
+    let configuration = broker.write_configuration(directory, binaries.delivery())?;
     Ok(ProcessSpec {
         name: "nats-server",
         program: binaries.nats_server.clone(),

@@ -10,20 +10,21 @@ use anyhow::{Context, Result, bail};
 use memchr::memmem;
 use oci_image::Architecture;
 
-use crate::description::{Origin, ProgramDescription};
+use crate::description::{Origin, ProgramDescription, RustProgram};
 use crate::elf;
 use crate::workspace::Workspace;
 
 pub(crate) use rust::compiler_version as rust_compiler_version;
 
-/// Builds one program, or finds it built, and checks that it can live in an image.
+/// Builds one program (a Rust one with all those of the description), or finds it built, and checks that it can live in an image.
 pub(crate) fn program(
     workspace: &Workspace,
     program: &ProgramDescription,
+    together: &[&RustProgram],
     architecture: Architecture,
 ) -> Result<PathBuf> {
     let file = match program.origin()? {
-        Origin::Rust(origin) => rust::build(workspace, origin, architecture)?,
+        Origin::Rust(origin) => rust::build(workspace, origin, together, architecture)?,
         Origin::Go(origin) => go::build(workspace, origin, program.name(), architecture)?,
     };
     let bytes = fs::read(&file).with_context(|| file.display().to_string())?;

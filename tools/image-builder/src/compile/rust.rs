@@ -19,10 +19,12 @@ use crate::workspace::Workspace;
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS` (The Cargo Book, environment variables).
 const SEPARATOR: &str = "\x1f";
 
-/// Builds one program by itself: built together with others it would get the union of all their features, and other bytes for it.
+/// Builds one program, always together with all those of the description: what they share is compiled once, with the union of the features
+/// they ask for, so the choice of images to build does not change the bytes.
 pub(super) fn build(
     workspace: &Workspace,
     program: &RustProgram,
+    together: &[&RustProgram],
     architecture: Architecture,
 ) -> Result<PathBuf> {
     let target = rust_target(architecture);
@@ -42,7 +44,11 @@ pub(super) fn build(
     command
         .current_dir(&workspace.root)
         .args(["zigbuild", "--locked", "--release", "--target", target])
-        .args(["--package", &program.package, "--bin", program.bin()])
+        .args(
+            together
+                .iter()
+                .flat_map(|each| ["--package", &each.package, "--bin", each.bin()]),
+        )
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR))
         .env("CC_SHELL_ESCAPED_FLAGS", "1")

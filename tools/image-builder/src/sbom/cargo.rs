@@ -1,6 +1,6 @@
 //! What is linked into a Rust program.
 //!
-//! `cargo tree` resolves the features of this one package for this one target, as the build does; the graph of `cargo metadata` has the
+//! `cargo tree` resolves the features of the packages built together for this one target, as the build does; the graph of `cargo metadata` has the
 //! features of the whole workspace and of tests, and so packages that are not linked. Licences and checksums come from there and from Cargo.lock.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +22,18 @@ const PROCEDURAL_MACRO: &str = "(proc-macro)";
 pub(super) fn parts(
     workspace: &Workspace,
     program: &RustProgram,
+    together: &[&RustProgram],
     architecture: Architecture,
 ) -> Result<ProgramParts> {
     let tree = output(
         Command::new("cargo")
             .current_dir(&workspace.root)
-            .args(["tree", "--locked", "--package", &program.package])
+            .args(["tree", "--locked", "--no-dedupe"])
+            .args(
+                together
+                    .iter()
+                    .flat_map(|each| ["--package", each.package.as_str()]),
+            )
             .args(["--target", rust_target(architecture)])
             .args([
                 "--edges",
@@ -38,7 +44,7 @@ pub(super) fn parts(
                 " {p}",
             ]),
     )?;
-    let mut found = linked(workspace, &tree)
+    let mut found = linked(workspace, &tree_of(&tree, &program.package))
         .with_context(|| format!("what is linked into {}", program.package))?;
     found.program.kind = Kind::Application;
     found.linked.extend(toolchain(&rust_compiler_version()?));
@@ -74,6 +80,21 @@ fn toolchain(compiler: &str) -> [Part; 2] {
     c_library.licence = Some("MIT".to_owned());
     c_library.description = Some("the C library, as Zig brings it".to_owned());
     [library, c_library]
+}
+
+/// The tree of one package among those that `cargo tree` printed.
+fn tree_of(trees: &str, package: &str) -> String {
+    let mut inside = false;
+    trees
+        .lines()
+        .filter(|line| {
+            if let Some((0, (name, _))) = read_line(line) {
+                inside = name == package;
+            }
+            inside
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect()
 }
 
 /// Reads the lines of `cargo tree --prefix depth`: depth, blank, package.
@@ -188,7 +209,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let workspace = Workspace::load(&root).unwrap();
         let program: RustProgram = serde_yaml_ng::from_str("package: store-forward").unwrap();
-        let found = parts(&workspace, &program, Architecture::Arm64).unwrap();
+        let found = parts(&workspace, &program, &[&program], Architecture::Arm64).unwrap();
         let names: BTreeSet<&str> = found.linked.iter().map(|part| part.name.as_str()).collect();
         for linked in ["rusqlite", "libsqlite3-sys", "tokio", "rust-std", "musl"] {
             assert!(names.contains(linked), "{linked} is linked");

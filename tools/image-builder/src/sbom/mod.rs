@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::archive::file_digest;
-use crate::description::{Content, ImageDescription, Origin};
+use crate::description::{Content, ImageDescription, Origin, RustProgram};
 use crate::roots;
 use crate::workspace::Workspace;
 use document::{Bill, Facts};
@@ -24,6 +24,7 @@ use part::{Kind, Part, Parts};
 pub(crate) fn of_image(
     workspace: &Workspace,
     image: &ImageDescription,
+    together: &[&RustProgram],
     programs: &[PathBuf],
     stored: &StoredImage,
     created: Option<u64>,
@@ -31,7 +32,7 @@ pub(crate) fn of_image(
     let mut parts = Parts::default();
     for (program, file) in image.programs.iter().zip(programs) {
         let found = match program.origin()? {
-            Origin::Rust(origin) => cargo::parts(workspace, origin, stored.architecture)?,
+            Origin::Rust(origin) => cargo::parts(workspace, origin, together, stored.architecture)?,
             Origin::Go(_) => golang::parts(file)?,
         };
         parts.add_program(found, file_digest(file)?.0);

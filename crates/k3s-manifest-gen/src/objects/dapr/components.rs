@@ -4,7 +4,7 @@
 //! its own beside the one for publishing. All belong to one user of the broker, who may do no more than what they need; the
 //! lists of topics in the components say the same once more, so that the sidecar refuses before the broker does.
 
-use broker_setup::{ConsumerPlan, Plan};
+use broker_setup::{ConsumerPlan, Plan, inbox_prefix};
 
 use super::super::metadata::object;
 use super::super::network::BROKER_PORT;
@@ -152,6 +152,8 @@ fn connection(namespace: &str, module: &ResolvedModule, component: &str) -> Vec<
                 key: "nkey",
             }),
         },
+        // The broker lets the module listen to this inbox and no other.
+        setting("inboxPrefix", inbox_prefix(&module.name)),
     ]
 }
 
@@ -228,6 +230,7 @@ mod tests {
             settings["nkeySeed"],
             json!({"name": "broker-modbus-reader", "key": "nkey"})
         );
+        assert_eq!(settings["inboxPrefix"], "_INBOX.modbus-reader");
         assert_eq!(
             settings["publishingScopes"],
             "modbus-reader=telemetry,alarms,status,deadletter"
