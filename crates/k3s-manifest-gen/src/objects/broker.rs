@@ -232,9 +232,7 @@ fn setup(appliance: &Appliance) -> Container {
         name: "setup".to_owned(),
         image: Some(image.unwrap_or_else(|| appliance.own_image("broker-setup"))),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![
-            format!("{CONFIGURATION_FOLDER}/plan.yaml"),
-        ]),
+        args: Some(vec![format!("{CONFIGURATION_FOLDER}/plan.yaml")]),
         env: Some(vec![secret_variable("NKEY_SETUP_SEED", KEYS, "setup")]),
         ports: Some(vec![port("metrics", BROKER_METRICS_PORT)]),
         resources: Some(ResourceRequirements {

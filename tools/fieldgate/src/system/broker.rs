@@ -83,10 +83,8 @@ impl Broker {
         directory: &RunDirectory,
         delivery: Delivery,
     ) -> Result<std::path::PathBuf> {
-        let configuration = self.configuration(
-            &directory.join("jetstream").display().to_string(),
-            delivery,
-        );
+        let configuration =
+            self.configuration(&directory.join("jetstream").display().to_string(), delivery);
         directory.write(
             "nats-server.conf",
             &format!("# The demo's broker; see docs/decisions for why JetStream.\n{configuration}"),

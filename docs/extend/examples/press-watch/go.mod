@@ -1,0 +1,3 @@
+module example.com/press-watch
+
+go 1.22
