@@ -11,7 +11,7 @@ OWN_CONSUMER = "$JS.API.CONSUMER.INFO.fieldgate.iothub-module-telemetry"
 STREAM = "$JS.API.STREAM.INFO.fieldgate"
 FOREIGN_SUBJECTS = ["commands", "config", STREAM, OWN_CONSUMER]
 FOREIGN_SUBJECTS += [f"$JS.API.STREAM.{action}.fieldgate" for action in ("PURGE", "DELETE", "UPDATE", "MSG.GET")]
-FOREIGN_SUBSCRIPTIONS = [">", "telemetry", "status", "commands", "config", "$JS.>", "$SYS.>"]
+FOREIGN_SUBSCRIPTIONS = [">", "telemetry", "status", "commands", "config", "$JS.>", "$SYS.>", "_INBOX.>", "_INBOX.iothub-module.>"]
 
 
 @pytest.fixture(scope="module")

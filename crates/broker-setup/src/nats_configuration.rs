@@ -44,15 +44,20 @@ pub enum Text {
     Variable(String),
 }
 
-/// The servers of a cluster among themselves.
+/// The servers of a cluster among themselves. They do not tell clients of each other: a client stays with the address it was given,
+/// behind which only servers are that are ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// The same on all of them.
     pub name: String,
     /// Address and port, `0.0.0.0:6222`.
     pub listen: String,
-    /// `nats://broker-0.broker-peers:6222`, one of each server.
-    pub routes: Vec<String>,
+    /// The user as which they log on to each other.
+    pub user: String,
+    /// Its password.
+    pub password: Text,
+    /// `nats://USER:PASSWORD@broker-0.broker-peers:6222`, one of each server.
+    pub routes: Vec<Text>,
 }
 
 /// A user and what it may do.
@@ -185,7 +190,13 @@ impl fmt::Display for NatsConfiguration {
             writeln!(f, "cluster {{")?;
             writeln!(f, "  name: {}", Quoted(&cluster.name))?;
             writeln!(f, "  listen: {}", Quoted(&cluster.listen))?;
-            writeln!(f, "  routes: {}", List(&cluster.routes))?;
+            writeln!(f, "  no_advertise: true")?;
+            writeln!(f, "  authorization {{")?;
+            writeln!(f, "    user: {}", Quoted(&cluster.user))?;
+            writeln!(f, "    password: {}", cluster.password)?;
+            writeln!(f, "  }}")?;
+            let routes: Vec<String> = cluster.routes.iter().map(Text::to_string).collect();
+            writeln!(f, "  routes: [{}]", routes.join(", "))?;
             writeln!(f, "}}")?;
         }
         writeln!(f, "authorization {{")?;
@@ -307,7 +318,7 @@ authorization {
     {
       nkey: $NKEY_SETUP
       permissions: {
-        publish: ["$JS.API.>"]
+        publish: ["$JS.API.>", "$JS.SNAPSHOT.>"]
         subscribe: ["_INBOX.setup.>"]
       }
     }
@@ -331,16 +342,20 @@ authorization {
         configuration.cluster = Some(Cluster {
             name: "fieldgate".to_owned(),
             listen: "0.0.0.0:6222".to_owned(),
+            user: "broker".to_owned(),
+            password: Text::Variable("ROUTES".to_owned()),
             routes: vec![
-                "nats://broker-0:6222".to_owned(),
-                "nats://broker-1:6222".to_owned(),
+                Text::Variable("ROUTE_0".to_owned()),
+                Text::Literal("nats://broker-1:6222".to_owned()),
             ],
         });
         let text = configuration.to_string();
-        assert!(
-            text.contains("routes: [\"nats://broker-0:6222\", \"nats://broker-1:6222\"]"),
-            "{text}"
-        );
+        for part in [
+            "routes: [$ROUTE_0, \"nats://broker-1:6222\"]",
+            "authorization {\n    user: \"broker\"\n    password: $ROUTES\n  }",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
         assert!(text.contains("server_name: \"fieldgate\""), "{text}");
     }
 

@@ -1,6 +1,7 @@
 //! Makes a running broker like its plan: creates what is missing, updates what differs, deletes nothing.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy, pull};
@@ -8,8 +9,28 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy
 
 use crate::plan::{ConsumerPlan, DUPLICATE_WINDOW, Keep, Plan, StreamPlan};
 use crate::report::{ConsumerState, Report, StreamState, Update};
+use crate::saved;
 use crate::server_api::{ServerApi, consumer_words, stream_words};
 use crate::setup_error::SetupError;
+
+/// What to do about a stream of the plan that is not there.
+#[derive(Debug, Clone, Copy)]
+pub enum Missing<'a> {
+    /// Create it.
+    Create,
+    /// Restore what [`save`](crate::save) has put into this folder; where there is nothing, create it.
+    Restore(&'a Path),
+    /// Nothing: another set-up makes it, and this one fails until then.
+    Await,
+}
+
+/// As [`reconcile_with`], and creates what is missing.
+///
+/// # Errors
+/// As [`reconcile_with`].
+pub async fn reconcile(client: &Client, plan: &Plan) -> Result<Report, SetupError> {
+    reconcile_with(client, plan, Missing::Create).await
+}
 
 /// Makes the broker like the plan and says what it did and found. It may be repeated at any time; the second time in a
 /// row changes nothing. It deletes nothing: neither a stream, nor an event, nor a consumer.
@@ -20,7 +41,11 @@ use crate::setup_error::SetupError;
 /// # Errors
 /// When the plan is wrong, the broker does not answer or refuses, or something exists that differs in a setting that cannot
 /// be changed. What came before it in the plan is done then.
-pub async fn reconcile(client: &Client, plan: &Plan) -> Result<Report, SetupError> {
+pub async fn reconcile_with(
+    client: &Client,
+    plan: &Plan,
+    missing: Missing<'_>,
+) -> Result<Report, SetupError> {
     plan.check()?;
     let api = ServerApi::new(client);
     let mut report = Report::default();
@@ -38,7 +63,13 @@ pub async fn reconcile(client: &Client, plan: &Plan) -> Result<Report, SetupErro
             give_up_topics(&api, stream, found).await?;
         }
     }
-    for (stream, found) in plan.streams.iter().zip(&existing) {
+    for (stream, found) in plan.streams.iter().zip(&mut existing) {
+        if found.is_none() && is_restored(client, stream, missing).await? {
+            *found = api.stream(&stream.name).await?;
+            report
+                .created
+                .push(format!("{}, as it was saved", stream_words(&stream.name)));
+        }
         put_stream(&api, stream, found.as_ref(), &mut report).await?;
     }
     for stream in &plan.streams {
@@ -101,6 +132,20 @@ pub async fn remove_consumer(
     ServerApi::new(client)
         .delete_consumer(stream, durable)
         .await
+}
+
+async fn is_restored(
+    client: &Client,
+    stream: &StreamPlan,
+    missing: Missing<'_>,
+) -> Result<bool, SetupError> {
+    match missing {
+        Missing::Create => Ok(false),
+        Missing::Restore(folder) => saved::restore(client, &stream.name, folder).await,
+        Missing::Await => Err(SetupError::Awaited {
+            what: stream_words(&stream.name),
+        }),
+    }
 }
 
 /// The broker's own words for the retention of a plan.

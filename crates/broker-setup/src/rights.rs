@@ -12,6 +12,8 @@ const ACCOUNT_INFO: &str = "$JS.API.INFO";
 const STREAM_NAMES: &str = "$JS.API.STREAM.NAMES";
 /// Everything that sets up streams and consumers, and nothing that is published or delivered.
 const SETUP_API: &str = "$JS.API.>";
+/// The pieces of a stream that is saved, and of one that is restored.
+const SNAPSHOTS: &str = "$JS.SNAPSHOT.>";
 
 impl Plan {
     /// Subjects to which the sidecar of `module` publishes, when the module publishes and subscribes to these topics.
@@ -71,7 +73,7 @@ pub fn consumer_rights(stream: &str, durable: &str, topic: &str) -> [String; 4] 
 
 /// Subjects to which the user of the set-up publishes.
 pub fn setup_publish_rights() -> Vec<String> {
-    vec![SETUP_API.to_owned()]
+    vec![SETUP_API.to_owned(), SNAPSHOTS.to_owned()]
 }
 
 /// Subjects to which the user of the set-up subscribes.

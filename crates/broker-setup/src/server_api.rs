@@ -106,6 +106,28 @@ impl ServerApi {
             .map(drop)
     }
 
+    /// Asks for a snapshot of a stream; the answer tells what will be in it.
+    pub(crate) async fn snapshot<T: Serialize, V: DeserializeOwned>(
+        &self,
+        stream: &str,
+        request: &T,
+    ) -> Result<V, SetupError> {
+        let what = format!("saving {}", stream_words(stream));
+        self.ask(&what, format!("STREAM.SNAPSHOT.{stream}"), request)
+            .await
+    }
+
+    /// Announces a snapshot; the answer tells where to send it.
+    pub(crate) async fn restore<T: Serialize, V: DeserializeOwned>(
+        &self,
+        stream: &str,
+        request: &T,
+    ) -> Result<V, SetupError> {
+        let what = format!("restoring {}", stream_words(stream));
+        self.ask(&what, format!("STREAM.RESTORE.{stream}"), request)
+            .await
+    }
+
     /// Whether there was one.
     pub(crate) async fn delete_consumer(
         &self,

@@ -1,5 +1,6 @@
 //! Why a broker could not be made like its plan.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan_problem::PlanError;
@@ -52,6 +53,20 @@ pub enum SetupError {
         found: String,
         /// As the plan has it.
         planned: String,
+    },
+    /// A stream is not there, and somebody else makes it.
+    #[error("{what} is not there yet; the set-up of the first server makes it")]
+    Awaited {
+        /// The stream.
+        what: String,
+    },
+    /// A saved stream cannot be read or written.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// A consumer that the plan has is not taken out.
     #[error("{what} is in the plan; take it out of the plan first")]

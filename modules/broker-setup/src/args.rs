@@ -46,6 +46,23 @@ pub(crate) struct Args {
     )]
     pub(crate) ops_address: SocketAddr,
 
+    /// Where streams are that `--save` wrote: one that is missing is restored from there
+    #[arg(long, env = "FIELDGATE_SAVED", value_name = "DIR")]
+    pub(crate) saved: Option<PathBuf>,
+
+    /// Write all streams of the plan to where `--saved` says, and end. Stop publishers and subscribers first
+    #[arg(long, requires = "saved")]
+    pub(crate) save: bool,
+
+    /// The number of the server in its cluster: only the set-up of number 0 makes streams that are missing
+    #[arg(
+        long,
+        env = "FIELDGATE_SERVER_NUMBER",
+        value_name = "NUMBER",
+        default_value_t = 0
+    )]
+    pub(crate) server_number: u16,
+
     /// Check the plan and end: status 0 or 78
     #[arg(long)]
     pub(crate) check: bool,

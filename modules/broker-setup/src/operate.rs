@@ -1,10 +1,11 @@
 //! The program's work: reconcile at start, when the plan changes, when the broker comes back, and every half minute.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use broker_setup::{Plan, Report, SetupError, reconcile, remove_consumer};
+use broker_setup::{Missing, Plan, Report, SetupError, reconcile_with, remove_consumer, save};
 use module_runtime::health::HealthFlag;
 use module_runtime::ops::{Ops, metrics_builder};
 use module_runtime::{CancellationToken, Health, logs, shutdown};
@@ -36,6 +37,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let connection = Connection::start(&args.broker, seed, &health).await?;
         return remove(&connection, &plan, name).await;
     }
+    if let Some(folder) = args.saved.as_ref().filter(|_| args.save) {
+        let connection = Connection::start(&args.broker, seed, &health).await?;
+        return save_all(&connection, &plan, folder).await;
+    }
 
     let metrics = metrics_builder()
         .and_then(|builder| builder.install_recorder())
@@ -61,6 +66,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         plan,
         candidate: None,
         file,
+        saved: args.saved,
+        makes_streams: args.server_number == 0,
     };
     let ops = Ops {
         health,
@@ -98,6 +105,14 @@ async fn remove(connection: &Connection, plan: &Plan, name: &ConsumerName) -> an
     Ok(())
 }
 
+async fn save_all(connection: &Connection, plan: &Plan, folder: &Path) -> anyhow::Result<()> {
+    for stream in &plan.streams {
+        let file = save(&connection.client, &stream.name, folder).await?;
+        tracing::info!(stream = stream.name, file = %file.display(), "saved");
+    }
+    Ok(())
+}
+
 /// Keeps the broker like the plan.
 #[derive(Debug)]
 struct Keeper {
@@ -110,6 +125,9 @@ struct Keeper {
     flag: HealthFlag,
     figures: Figures,
     unplanned: BTreeSet<String>,
+    /// Where saved streams may be.
+    saved: Option<PathBuf>,
+    makes_streams: bool,
 }
 
 impl Keeper {
@@ -118,7 +136,12 @@ impl Keeper {
         loop {
             self.connection.turns.borrow_and_update();
             let plan = self.candidate.as_ref().unwrap_or(&self.plan);
-            let reconciling = reconcile(&self.connection.client, plan);
+            let missing = match &self.saved {
+                _ if !self.makes_streams => Missing::Await,
+                Some(folder) => Missing::Restore(folder),
+                None => Missing::Create,
+            };
+            let reconciling = reconcile_with(&self.connection.client, plan, missing);
             let outcome = match tokio::time::timeout(RECONCILE, reconciling).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(SetupError::NoAnswer {
@@ -233,5 +256,8 @@ fn reject(problems: &[String]) {
 
 /// Says nothing about the plan.
 fn is_passing(error: &SetupError) -> bool {
-    matches!(error, SetupError::NoAnswer { .. })
+    matches!(
+        error,
+        SetupError::NoAnswer { .. } | SetupError::Awaited { .. }
+    )
 }

@@ -139,7 +139,7 @@ class Node(Api):
                     f"--tls-cert-file={certificate}", f"--tls-private-key-file={private}", f"--client-ca-file={key.certificate}",
                     f"--service-account-key-file={key.service_account_public}", f"--service-account-signing-key-file={key.service_account_key}",
                     f"--service-account-issuer=https://kubernetes.default.svc.{files.DOMAIN}", f"--service-cluster-ip-range={files.SERVICES}",
-                    "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
+                    "--authorization-mode=Node,RBAC", "--allow-privileged=true", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
                     f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={private}", "--kubelet-preferred-address-types=InternalIP",
                     "--event-ttl=1h", "--profiling=false", f"--cert-dir={self.folder}/apiserver")  # fmt: skip
 

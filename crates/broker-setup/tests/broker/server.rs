@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
-use broker_setup::{Login, NatsConfiguration, Plan, Text, User, inbox_prefix, nkey_variable};
+use broker_setup::{
+    Cluster, Login, NatsConfiguration, Plan, Text, User, inbox_prefix, nkey_variable,
+};
 use nkeys::KeyPair;
 use tempfile::TempDir;
 
@@ -16,6 +18,7 @@ const MODULES: [&str; 3] = ["setup", "modbus-reader", "iothub-module"];
 
 #[derive(Debug)]
 pub(crate) struct Server {
+    name: String,
     port: u16,
     directory: TempDir,
     keys: Vec<(&'static str, KeyPair)>,
@@ -35,21 +38,65 @@ impl Drop for Running {
 impl Server {
     /// A server that has its configuration and does not run yet.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let port = free_port();
         let server = Self {
+            name: "broker-0".to_owned(),
             port,
             directory: tempfile::tempdir().unwrap(),
             keys: MODULES.map(|name| (name, KeyPair::new_user())).to_vec(),
             process: None,
         };
-        let store = server
+        server.configure(plan, None);
+        server
+    }
+
+    /// Servers of one cluster with the keys of another server; they do not run yet.
+    pub(crate) fn cluster(plan: &Plan, of: &Self, size: usize) -> Vec<Self> {
+        let ports: Vec<u16> = (0..size).map(|_| free_port()).collect();
+        let routes = ports
+            .iter()
+            .map(|port| Text::Literal(format!("nats://broker:hunter2@127.0.0.1:{port}")));
+        let routes: Vec<Text> = routes.collect();
+        let servers = ports.iter().enumerate().map(|(number, port)| {
+            let keys = of.keys.iter().map(|(name, key)| {
+                let seed = key.seed().unwrap();
+                (*name, KeyPair::from_seed(&seed).unwrap())
+            });
+            let server = Self {
+                name: format!("broker-{number}"),
+                port: free_port(),
+                directory: tempfile::tempdir().unwrap(),
+                keys: keys.collect(),
+                process: None,
+            };
+            let cluster = Cluster {
+                name: "test".to_owned(),
+                listen: format!("127.0.0.1:{port}"),
+                user: "broker".to_owned(),
+                password: Text::Literal("hunter2".to_owned()),
+                routes: routes.clone(),
+            };
+            server.configure(plan, Some(cluster));
+            server
+        });
+        servers.collect()
+    }
+
+    /// A configuration without the others.
+    pub(crate) fn leave(&self, plan: &Plan) {
+        self.configure(plan, None);
+    }
+
+    fn configure(&self, plan: &Plan, cluster: Option<Cluster>) {
+        let store = self
             .directory
             .path()
             .join("jetstream")
             .display()
             .to_string();
-        let mut configuration = NatsConfiguration::new(plan, format!("127.0.0.1:{port}"), store);
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut configuration = NatsConfiguration::new(plan, listen, store);
+        configuration.cluster = cluster;
         configuration.server_name = Text::Variable("POD_NAME".to_owned());
         let module = |name: &str, publishes: &[&str], subscribes: &[&str]| {
             User::module(Login::nkey_of(name), plan, name, publishes, subscribes)
@@ -67,8 +114,7 @@ impl Server {
                 &["telemetry", "status"],
             ),
         ];
-        std::fs::write(server.configuration_file(), configuration.to_string()).unwrap();
-        server
+        std::fs::write(self.configuration_file(), configuration.to_string()).unwrap();
     }
 
     pub(crate) fn running(plan: &Plan) -> Self {
@@ -81,7 +127,7 @@ impl Server {
         let mut command = Command::new(program());
         command.arg("--config").arg(self.configuration_file());
         let log = std::fs::File::create(self.directory.path().join("nats-server.log")).unwrap();
-        command.env("POD_NAME", "broker-0");
+        command.env("POD_NAME", &self.name);
         command.stdin(Stdio::null()).stderr(log);
         for (name, key) in &self.keys {
             command.env(nkey_variable(name), key.public_key());
@@ -142,6 +188,11 @@ impl Server {
             .await
             .unwrap()
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 #[derive(Debug, Clone, Default)]

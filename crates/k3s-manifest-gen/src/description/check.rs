@@ -12,7 +12,7 @@ use super::topic::Topic;
 use super::{Appliance, Broker};
 
 /// Names that the broker's own objects have.
-const TAKEN: [&str; 4] = ["broker", "broker-setup", "setup", "setup-public"];
+const TAKEN: [&str; 5] = ["broker", "broker-setup", "setup", "setup-public", "routes"];
 /// Ports of the sidecar in every pod.
 const SIDECAR_PORTS: [u16; 5] = [3500, 3501, 9090, 50001, 50002];
 /// Environment variables that the pod gets anyway, beside those of Dapr.
@@ -33,6 +33,7 @@ impl ModuleConfiguration for Appliance {
     fn check(&self, problems: &mut Problems) {
         self.check_names(problems);
         check_broker(&self.broker, problems);
+        self.check_nodes(problems);
         self.check_serial(problems);
         if self.hub.ca.is_some() && !self.modules.contains_key("iothub-module") {
             problems.add(
@@ -462,7 +463,7 @@ pub(super) fn is_secret(text: &str) -> bool {
 }
 
 /// `the ports are a, b`, or what to do when there are none.
-fn one_of(words: &str, known: &[&str], none: &str) -> String {
+pub(super) fn one_of(words: &str, known: &[&str], none: &str) -> String {
     if known.is_empty() {
         format!("there is none; {none}")
     } else {

@@ -7,6 +7,7 @@ mod hub_document;
 mod load;
 mod module;
 pub(crate) mod names;
+mod nodes;
 mod quantity;
 mod resolve;
 mod topic;
@@ -41,6 +42,10 @@ pub struct Appliance {
     /// The Kubernetes namespace of the modules and the broker.
     #[serde(default = "default_namespace")]
     pub namespace: String,
+    /// The nodes that have folders for volumes, by the names that `kubectl get nodes` shows; replica N of the broker is on the node at
+    /// place N. Left out, there is one node, whatever its name.
+    #[serde(default)]
+    pub nodes: Vec<String>,
     /// How the hub is reached.
     #[serde(default)]
     pub hub: Hub,
@@ -81,7 +86,7 @@ pub struct Broker {
     pub image: Option<String>,
     /// Another image of the container that sets the streams up than Fieldgate's own.
     pub setup_image: Option<String>,
-    /// How many nodes keep each event: 1, 3 or 5. More than one needs as many nodes with storage.
+    /// How many nodes keep each event: 1, 3 or 5. More than one needs as many `nodes`.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: u8,
     /// Bounds of the two streams.

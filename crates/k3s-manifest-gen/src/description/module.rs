@@ -32,6 +32,9 @@ pub struct Module {
     pub calls: Option<Vec<String>>,
     /// The size of the volume at `/var/lib/fieldgate/state`, which outlives the pod. At least 16MiB.
     pub storage: Option<ByteSize>,
+    /// The node on which the module runs, one of `nodes`: where its field bus is. Left out, a module with storage or a serial port runs on
+    /// the first, any other where there is room.
+    pub node: Option<String>,
     /// Environment variables of the program. Never a secret: these are readable in the manifests.
     pub env: BTreeMap<String, String>,
     /// The most that the program may take.

@@ -20,6 +20,16 @@ fn is_small(letter: char) -> bool {
     letter.is_ascii_lowercase() || letter.is_ascii_digit()
 }
 
+/// Whether a text is the name of a node: a host name that fits into a label.
+pub(crate) fn is_host(text: &str) -> bool {
+    text.len() <= 63
+        && text.split('.').all(|part| {
+            part.starts_with(is_small)
+                && part.ends_with(is_small)
+                && part.chars().all(|letter| is_small(letter) || letter == '-')
+        })
+}
+
 /// Whether a text is an image reference: nothing that a shell or a registry would take otherwise.
 pub(crate) fn is_image(text: &str) -> bool {
     !text.is_empty()
@@ -91,6 +101,10 @@ mod tests {
         assert!(is_network("10.0.0.0/8") && is_network("fc00::/7"));
         for bad in ["10.0.0.0", "10.0.0.0/33", "plc-1/32", "10.0.0/8", "::/129"] {
             assert!(!is_network(bad), "{bad}");
+        }
+        assert!(is_host("gate-7") && is_host("7.plant.example"));
+        for bad in ["", "Gate", "-a", "a-", "a..b", "a_b", &"a".repeat(64)] {
+            assert!(!is_host(bad), "{bad}");
         }
         assert!(is_variable("A_1") && !is_variable("1A") && !is_variable("A-B"));
     }

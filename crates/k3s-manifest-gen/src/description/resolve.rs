@@ -75,6 +75,8 @@ pub struct ResolvedModule {
     pub callers: Vec<CallRight>,
     /// The size of its volume; none: no volume.
     pub storage: Option<ByteSize>,
+    /// The node it runs on; none: any.
+    pub node: Option<String>,
     /// Its own environment variables.
     pub env: BTreeMap<String, String>,
     /// The most processor time.
@@ -137,6 +139,13 @@ impl Appliance {
         publishes.extend(subscribes.iter().filter_map(|one| one.dead_letter));
         publishes.sort();
         publishes.dedup();
+        let storage = module.storage.or(match kind {
+            Known::ModbusReader => Some(ByteSize::from_mib(16)),
+            Known::IothubModule => Some(ByteSize::from_mib(2048)),
+            Known::Custom => None,
+        });
+        // Folders and serial ports are on one node; what has neither may run on any.
+        let is_bound = storage.is_some() || !module.serial.is_empty();
         ResolvedModule {
             name: name.to_owned(),
             kind,
@@ -158,11 +167,11 @@ impl Appliance {
             subscribes,
             calls: self.calls(name, module),
             callers: self.callers(name),
-            storage: module.storage.or(match kind {
-                Known::ModbusReader => Some(ByteSize::from_mib(16)),
-                Known::IothubModule => Some(ByteSize::from_mib(2048)),
-                Known::Custom => None,
-            }),
+            storage,
+            node: module
+                .node
+                .clone()
+                .or_else(|| self.nodes.first().filter(|_| is_bound).cloned()),
             env: module.env.clone(),
             cpu: module.limits.cpu.unwrap_or(Cpu::from_millis(1000)),
             memory: module.limits.memory.unwrap_or(match kind {

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
 
-use super::broker_configuration::{KEYS, MONITOR_PORT, PEERS, STORE, configuration, keys};
+use super::broker_configuration::{KEYS, MONITOR_PORT, PEERS, STORE, configuration, keys, routes};
 use super::container::{port, probe, secret_variable, variable};
 use super::metadata::{amount, bytes, go_bytes, labels, meta, object, selector, service_account};
 use super::metrics::{self, service_port};
@@ -34,6 +34,11 @@ const CHECKSUM: &str = "fieldgate.io/configuration-sha256";
 const ALIVE: &str = "/healthz?js-server-only=true";
 /// JetStream has read its streams from the disk. Whether they take events, the set-up's own probe tells.
 const STARTED: &str = "/healthz?js-enabled-only=true";
+
+/// Streams on their way from one server to three, or back (docs/operate/three-nodes.md).
+const SAVED: &str = "/data/saved";
+/// The number of a StatefulSet's pod.
+const POD_INDEX: &str = "metadata.labels['apps.kubernetes.io/pod-index']";
 
 /// `fieldgate-broker.yaml`.
 pub(super) fn file(appliance: &Appliance, plan: &Plan, modules: &[ResolvedModule]) -> ManifestFile {
@@ -55,6 +60,7 @@ pub(super) fn file(appliance: &Appliance, plan: &Plan, modules: &[ResolvedModule
             &claim,
             appliance.broker.storage,
             &own,
+            appliance.nodes.get(usize::from(number)).map(String::as_str),
             "the broker's streams",
         ));
     }
@@ -170,20 +176,11 @@ fn claim_template() -> PersistentVolumeClaim {
 
 fn server(appliance: &Appliance, modules: &[ResolvedModule]) -> Container {
     let memory = appliance.broker.memory;
-    let mut environment = vec![EnvVar {
-        name: "POD_NAME".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "metadata.name".to_owned(),
-                api_version: Some("v1".to_owned()),
-            }),
-            ..EnvVarSource::default()
-        }),
-    }];
+    let mut environment = vec![pod_variable("POD_NAME", "metadata.name")];
     // The heap may take the half: what a burst holds comes on top before the collector has run.
     environment.push(variable("GOMEMLIMIT", go_bytes(memory.get() / 2)));
     environment.extend(keys(modules));
+    environment.extend(routes(appliance));
     let mut ports = vec![port("nats", BROKER_PORT), port("monitor", MONITOR_PORT)];
     if appliance.broker.replicas > 1 {
         ports.push(port("peers", BROKER_PEER_PORT));
@@ -228,12 +225,21 @@ fn server(appliance: &Appliance, modules: &[ResolvedModule]) -> Container {
 
 fn setup(appliance: &Appliance) -> Container {
     let image = appliance.broker.setup_image.clone();
+    let mut environment = vec![secret_variable("NKEY_SETUP_SEED", KEYS, "setup")];
+    if appliance.broker.replicas > 1 {
+        // One of them makes the streams; the others wait for it, so that none is made before the first has restored what was saved.
+        environment.push(pod_variable("FIELDGATE_SERVER_NUMBER", POD_INDEX));
+    }
     Container {
         name: "setup".to_owned(),
         image: Some(image.unwrap_or_else(|| appliance.own_image("broker-setup"))),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![format!("{CONFIGURATION_FOLDER}/plan.yaml")]),
-        env: Some(vec![secret_variable("NKEY_SETUP_SEED", KEYS, "setup")]),
+        args: Some(vec![
+            "--saved".to_owned(),
+            SAVED.to_owned(),
+            format!("{CONFIGURATION_FOLDER}/plan.yaml"),
+        ]),
+        env: Some(environment),
         ports: Some(vec![port("metrics", BROKER_METRICS_PORT)]),
         resources: Some(ResourceRequirements {
             limits: Some(BTreeMap::from([
@@ -250,8 +256,25 @@ fn setup(appliance: &Appliance) -> Container {
         liveness_probe: Some(probe(BROKER_METRICS_PORT, "/healthz", 10, 6)),
         // Nothing can be published before the consumers are there: an event without any is not kept.
         readiness_probe: Some(probe(BROKER_METRICS_PORT, "/readyz", 2, 3)),
-        volume_mounts: Some(vec![mount("configuration", CONFIGURATION_FOLDER, true)]),
+        volume_mounts: Some(vec![
+            mount("configuration", CONFIGURATION_FOLDER, true),
+            mount("data", STORE, false),
+        ]),
         ..Container::default()
+    }
+}
+
+fn pod_variable(name: &str, field: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: field.to_owned(),
+                api_version: Some("v1".to_owned()),
+            }),
+            ..EnvVarSource::default()
+        }),
     }
 }
 

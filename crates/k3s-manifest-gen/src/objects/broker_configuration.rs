@@ -7,7 +7,8 @@ use broker_setup::{
 };
 use k8s_openapi::api::core::v1::EnvVar;
 
-use super::container::secret_variable;
+use super::broker::NAME;
+use super::container::{secret_variable, variable};
 use super::network::{BROKER_PEER_PORT, BROKER_PORT};
 use crate::Appliance;
 use crate::description::ResolvedModule;
@@ -20,6 +21,9 @@ pub(super) const STORE: &str = "/data";
 pub(super) const KEYS: &str = "broker-keys";
 /// The headless Service of the servers.
 pub(super) const PEERS: &str = "broker-peers";
+/// The key of that Secret with the password of the servers among themselves.
+const ROUTES_KEY: &str = "routes";
+const ROUTES_VARIABLE: &str = "BROKER_ROUTES";
 /// What of the volume is not for streams.
 const RESERVE: u64 = 32 << 20;
 /// Deliveries at once to a module to which the sidecar posts: each is an HTTP call of its own.
@@ -85,11 +89,10 @@ pub(super) fn configuration(
     configuration.cluster = (replicas > 1).then(|| Cluster {
         name: "fieldgate".to_owned(),
         listen: format!("0.0.0.0:{BROKER_PEER_PORT}"),
+        user: NAME.to_owned(),
+        password: Text::Variable(ROUTES_VARIABLE.to_owned()),
         routes: (0..replicas)
-            .map(|number| {
-                let namespace = &appliance.namespace;
-                format!("nats://broker-{number}.{PEERS}.{namespace}.svc.cluster.local:{BROKER_PEER_PORT}")
-            })
+            .map(|number| Text::Variable(route_variable(number)))
             .collect(),
     });
     configuration
@@ -109,4 +112,27 @@ pub(super) fn keys(modules: &[ResolvedModule]) -> Vec<EnvVar> {
             .map(|module| secret_variable(&nkey_variable(&module.name), KEYS, &module.name)),
     );
     keys
+}
+
+/// The password of the servers of a cluster among themselves, and with it the address of each: the configuration cannot put a password
+/// from the environment into an address. Nothing for a server that is alone.
+pub(super) fn routes(appliance: &Appliance) -> Vec<EnvVar> {
+    let replicas = appliance.broker.replicas;
+    if replicas < 2 {
+        return Vec::new();
+    }
+    let namespace = &appliance.namespace;
+    let mut variables = vec![secret_variable(ROUTES_VARIABLE, KEYS, ROUTES_KEY)];
+    variables.extend((0..replicas).map(|number| {
+        let host = format!("{NAME}-{number}.{PEERS}.{namespace}.svc.cluster.local");
+        variable(
+            &route_variable(number),
+            format!("nats://{NAME}:$({ROUTES_VARIABLE})@{host}:{BROKER_PEER_PORT}"),
+        )
+    }));
+    variables
+}
+
+fn route_variable(number: u8) -> String {
+    format!("BROKER_ROUTE_{number}")
 }

@@ -24,6 +24,8 @@ pub(super) const MODULE_LABEL: &str = "fieldgate.io/module";
 pub(super) const MONITORING_LABEL: &str = "fieldgate.io/monitoring";
 /// On nodes that hold volumes.
 pub(super) const STORAGE_LABEL: &str = "fieldgate.io/storage";
+/// On every node: its name.
+pub(super) const HOST_LABEL: &str = "kubernetes.io/hostname";
 /// The product, in `part-of` and `managed-by`.
 const PRODUCT: &str = "fieldgate";
 

@@ -29,6 +29,7 @@ pub(super) fn generated(
             &claim,
             size,
             &labels,
+            module.node.as_deref(),
             "the module's state",
         ));
     }

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1::StorageClass;
 use module_runtime::configuration::ByteSize;
 
-use super::metadata::{Labels, STORAGE_LABEL, bytes, cluster_meta, labels, meta, object};
+use super::metadata::{
+    HOST_LABEL, Labels, STORAGE_LABEL, bytes, cluster_meta, labels, meta, object,
+};
 use crate::Object;
 
 /// The class of all volumes here.
@@ -32,15 +34,19 @@ pub(super) fn class() -> Object {
     object("Folders on the disk of the node", &class)
 }
 
-/// A volume and the claim that gets it, and nobody else.
+/// A volume and the claim that gets it, and nobody else. With several nodes, `node` is the one with the folder: each has its own of that
+/// name, and two pods in two of them would both hold the lock.
 pub(super) fn volume(
     namespace: &str,
     claim: &str,
     size: ByteSize,
     labels: &Labels,
+    node: Option<&str>,
     what: &str,
 ) -> [Object; 2] {
     let name = format!("{namespace}-{claim}");
+    let mut place = vec![requirement(STORAGE_LABEL, "true")];
+    place.extend(node.map(|node| requirement(HOST_LABEL, node)));
     // One node at a time, not one pod: a rolling update has two pods on the volume for a moment.
     let access = vec!["ReadWriteOnce".to_owned()];
     let capacity = BTreeMap::from([("storage".to_owned(), bytes(size))]);
@@ -63,11 +69,7 @@ pub(super) fn volume(
             node_affinity: Some(VolumeNodeAffinity {
                 required: Some(NodeSelector {
                     node_selector_terms: vec![NodeSelectorTerm {
-                        match_expressions: Some(vec![NodeSelectorRequirement {
-                            key: STORAGE_LABEL.to_owned(),
-                            operator: "In".to_owned(),
-                            values: Some(vec!["true".to_owned()]),
-                        }]),
+                        match_expressions: Some(place),
                         match_fields: None,
                     }],
                 }),
@@ -101,6 +103,14 @@ pub(super) fn volume(
         ),
         object("Takes the folder above", &claimed),
     ]
+}
+
+fn requirement(label: &str, value: &str) -> NodeSelectorRequirement {
+    NodeSelectorRequirement {
+        key: label.to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![value.to_owned()]),
+    }
 }
 
 /// The claim of a module's state.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::testing::{all, appliance, custom, documents, files, find, from, variables};
 use super::{admission, manifest_files};
-use crate::{Documents, ManifestFile, Ownership};
+use crate::{Appliance, Documents, ManifestFile, Ownership};
 
 /// Pod specs of Deployments and StatefulSets, by the object's name.
 fn pods(files: &[ManifestFile]) -> BTreeMap<String, Value> {
@@ -131,9 +131,7 @@ fn every_object_has_a_kind_a_name_labels_and_nothing_null() {
 
 #[test]
 fn every_object_is_one_of_the_target_version() {
-    let mut appliance = appliance();
-    appliance.broker.replicas = 3;
-    for object in all(&manifest_files(&appliance, &documents())) {
+    for object in all(&manifest_files(&three_nodes(), &documents())) {
         assert_eq!(crate::validate::validate(object), [], "{object}");
     }
 }
@@ -411,26 +409,87 @@ fn every_claim_that_a_pod_names_has_its_volume() {
 
 #[test]
 fn three_brokers_stand_apart_and_know_each_other() {
-    let mut appliance = appliance();
-    appliance.broker.replicas = 3;
-    let files = manifest_files(&appliance, &documents());
+    let files = manifest_files(&three_nodes(), &documents());
     let set = find(&files, "StatefulSet", "broker");
     assert_eq!(set["spec"]["replicas"], 3);
+    assert_eq!(set["spec"]["podManagementPolicy"], "Parallel");
     assert!(set["spec"]["template"]["spec"].get("affinity").is_some());
-    for number in 0..3 {
-        find(
-            &files,
-            "PersistentVolumeClaim",
-            &format!("data-broker-{number}"),
-        );
-    }
+    let pod = &pods(&files)["broker"];
+    let own = containers(pod);
+    let address = variables(&own[0])["BROKER_ROUTE_2"].clone();
+    assert_eq!(
+        address,
+        "nats://broker:$(BROKER_ROUTES)@broker-2.broker-peers.fieldgate.svc.cluster.local:6222"
+    );
+    // Kubernetes puts in only what stands before.
+    let order: Vec<&str> = own[0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .filter(|name| name.starts_with("BROKER_ROUTE"))
+        .collect();
+    assert_eq!(order[0], "BROKER_ROUTES");
     let map = find(&files, "ConfigMap", "broker-configuration");
-    let route = "nats://broker-2.broker-peers.fieldgate.svc.cluster.local:6222";
-    assert!(map["data"]["nats.conf"].as_str().unwrap().contains(route));
+    let nats = map["data"]["nats.conf"].as_str().unwrap();
+    assert!(nats.contains("routes: [$BROKER_ROUTE_0, $BROKER_ROUTE_1, $BROKER_ROUTE_2]"));
+    let peers = find(&files, "Service", "broker-peers");
+    assert_eq!(peers["spec"]["publishNotReadyAddresses"], true);
+    let policy = find(&files, "NetworkPolicy", "broker");
+    assert_eq!(policy["spec"]["egress"][0]["ports"][0]["port"], 6222);
     assert_eq!(
         find(&files, "PodDisruptionBudget", "broker")["spec"]["maxUnavailable"],
         1
     );
+}
+
+/// [`appliance`] on three nodes.
+fn three_nodes() -> Appliance {
+    let mut appliance = appliance();
+    appliance.nodes = ["gate-7", "gate-8", "gate-9"].map(str::to_owned).into();
+    appliance.broker.replicas = 3;
+    for (module, node) in [("my-filter", "gate-9"), ("modbus-reader", "gate-8")] {
+        appliance.modules.get_mut(module).unwrap().node = Some(node.to_owned());
+    }
+    appliance
+}
+
+#[test]
+fn with_several_nodes_every_folder_is_on_one_of_them() {
+    let files = manifest_files(&three_nodes(), &documents());
+    let volumes: Vec<&Value> = all(&files)
+        .into_iter()
+        .filter(|object| object["kind"] == "PersistentVolume")
+        .collect();
+    let node = |name: &str| {
+        let volume = volumes.iter().find(|one| one["metadata"]["name"] == name);
+        let terms = &volume.unwrap()["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"];
+        let [storage, host] = terms[0]["matchExpressions"].as_array().unwrap().as_slice() else {
+            panic!("{name}: {terms}");
+        };
+        assert_eq!(storage["key"], "fieldgate.io/storage");
+        assert_eq!(host["key"], "kubernetes.io/hostname");
+        host["values"][0].as_str().unwrap().to_owned()
+    };
+    assert_eq!(volumes.len(), 5);
+    for (name, expected) in [
+        ("fieldgate-data-broker-0", "gate-7"),
+        ("fieldgate-data-broker-1", "gate-8"),
+        ("fieldgate-data-broker-2", "gate-9"),
+        ("fieldgate-modbus-reader-state", "gate-8"),
+        ("fieldgate-iothub-module-state", "gate-7"),
+    ] {
+        assert_eq!(node(name), expected, "{name}");
+    }
+    let pods = pods(&files);
+    assert_eq!(
+        pods["my-filter"]["nodeSelector"],
+        json!({"kubernetes.io/hostname": "gate-9"})
+    );
+    // A volume holds its pod itself; what has none may run anywhere.
+    for name in ["modbus-reader", "iothub-module", "bare", "broker"] {
+        assert!(pods[name].get("nodeSelector").is_none(), "{name}");
+    }
 }
 
 #[test]

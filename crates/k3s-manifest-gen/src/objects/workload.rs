@@ -8,7 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::container;
-use super::metadata::{SIDECAR_LABEL, meta, module_labels, module_selector, object, selector};
+use super::metadata::{
+    HOST_LABEL, Labels, SIDECAR_LABEL, meta, module_labels, module_selector, object, selector,
+};
 use super::namespace::{MODULE_PRIORITY, SYSTEM_PRIORITY};
 use super::security;
 use super::sidecar;
@@ -38,6 +40,7 @@ pub(super) fn deployment(appliance: &Appliance, module: &ResolvedModule, hub_ca:
         priority_class_name: Some(priority(module).to_owned()),
         termination_grace_period_seconds: Some(i64::from(POD_GRACE_SECONDS)),
         security_context: Some(security::pod(module.storage.is_some())),
+        node_selector: node_selector(module),
         containers: vec![container::container(appliance, module, volumes.mounts)],
         volumes: (!volumes.volumes.is_empty()).then_some(volumes.volumes),
         ..PodSpec::default()
@@ -74,6 +77,12 @@ pub(super) fn deployment(appliance: &Appliance, module: &ResolvedModule, hub_ca:
         "The module; Dapr's injector adds its sidecar to each pod",
         &deployment,
     )
+}
+
+/// A volume says itself where it is.
+fn node_selector(module: &ResolvedModule) -> Option<Labels> {
+    let node = module.node.as_ref().filter(|_| module.storage.is_none())?;
+    Some(Labels::from([(HOST_LABEL.to_owned(), node.clone())]))
 }
 
 fn priority(module: &ResolvedModule) -> &'static str {

@@ -1,0 +1,179 @@
+//! From one server to three and back, with everything that is stored.
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::stream;
+use async_nats::{Client, jetstream};
+use broker_setup::{Missing, Plan, SetupError, StreamLimits, reconcile, reconcile_with, save};
+use futures_util::TryStreamExt;
+
+use crate::server::{PATIENCE, Server};
+
+const STREAMS: [&str; 2] = ["fieldgate", "fieldgate-kept"];
+
+fn plan(replicas: u8) -> Plan {
+    Plan::standard(
+        &StreamLimits::default(),
+        &[("iothub-module", "telemetry")],
+        replicas,
+    )
+}
+
+async fn publish(client: &Client, topic: &str, count: usize) {
+    let context = jetstream::new(client.clone());
+    for number in 0..count {
+        let text = format!("{topic} {number}");
+        let sent = context.publish(topic.to_owned(), text.into()).await;
+        sent.unwrap().await.unwrap();
+    }
+}
+
+/// Takes and confirms the next events, until there are so many.
+async fn take(client: &Client, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    let taking = async {
+        while texts.len() < count {
+            // A cluster that has lost its leader answers a little later.
+            let _ = take_some(client, count - texts.len(), &mut texts).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taking).await.unwrap();
+    texts
+}
+
+async fn take_some(
+    client: &Client,
+    count: usize,
+    texts: &mut Vec<String>,
+) -> Result<(), async_nats::Error> {
+    let consumer: PullConsumer = jetstream::new(client.clone())
+        .get_consumer_from_stream("iothub-module-telemetry", "fieldgate")
+        .await?;
+    let mut events = consumer.fetch().max_messages(count).messages().await?;
+    while let Some(event) = events.try_next().await? {
+        event.double_ack().await?;
+        texts.push(String::from_utf8_lossy(&event.payload).into_owned());
+    }
+    Ok(())
+}
+
+async fn state(client: &Client, name: &str) -> stream::Info {
+    let context = jetstream::new(client.clone());
+    context
+        .get_stream(name)
+        .await
+        .unwrap()
+        .cached_info()
+        .clone()
+}
+
+/// As the set-up of a pod does it: until it works.
+async fn settle(client: &Client, plan: &Plan, missing: Missing<'_>) {
+    let settled = async {
+        while let Err(error) = reconcile_with(client, plan, missing).await {
+            eprintln!("{:?} {missing:?}: {error}", std::time::SystemTime::now());
+            assert!(
+                matches!(
+                    error,
+                    SetupError::NoAnswer { .. }
+                        | SetupError::Awaited { .. }
+                        | SetupError::Refused { .. }
+                ),
+                "{error}"
+            );
+        }
+    };
+    tokio::time::timeout(4 * PATIENCE, settled).await.unwrap();
+}
+
+/// Every replica of every stream has everything.
+async fn replicated(client: &Client, peers: usize) {
+    let all_current = async {
+        loop {
+            let mut current = 0;
+            for name in STREAMS {
+                let cluster = state(client, name).await.cluster.unwrap();
+                current += cluster.replicas.iter().filter(|one| one.current).count();
+            }
+            if current == STREAMS.len() * peers {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_current).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_server_becomes_three_and_one_again_with_all_it_holds() {
+    let (one, three) = (plan(1), plan(3));
+    let alone = Server::running(&one);
+    let setup = alone.client("setup").await;
+    reconcile(&setup, &one).await.unwrap();
+    let reader = alone.client("modbus-reader").await;
+    let hub = alone.client("iothub-module").await;
+    publish(&reader, "telemetry", 50).await;
+    publish(&hub, "commands", 7).await;
+    assert_eq!(take(&hub, 20).await.len(), 20);
+    let before = (
+        state(&setup, STREAMS[0]).await,
+        state(&setup, STREAMS[1]).await,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for name in STREAMS {
+        save(&setup, name, folder.path()).await.unwrap();
+    }
+    let keys = alone;
+
+    let mut servers = Server::cluster(&three, &keys, 3);
+    for server in &mut servers {
+        server.start();
+    }
+    // All three at once, as the set-ups of three pods.
+    let (first, second, third) = (
+        servers[0].client("setup").await,
+        servers[1].client("setup").await,
+        servers[2].client("setup").await,
+    );
+    tokio::join!(
+        settle(&first, &three, Missing::Restore(folder.path())),
+        settle(&second, &three, Missing::Await),
+        settle(&third, &three, Missing::Await),
+    );
+    for (name, before) in STREAMS.iter().zip([&before.0, &before.1]) {
+        let now = state(&second, name).await;
+        assert_eq!(now.config.num_replicas, 3);
+        assert_eq!(now.state.messages, before.state.messages, "{name}");
+        assert_eq!(now.state.last_sequence, before.state.last_sequence);
+        assert_eq!(now.state.first_timestamp, before.state.first_timestamp);
+    }
+    assert!(
+        !folder.path().join("fieldgate.stream").exists(),
+        "used once only"
+    );
+    replicated(&first, 2).await;
+
+    // One of three goes; what it held is elsewhere.
+    servers[0].kill();
+    let hub = servers[1].client("iothub-module").await;
+    let taken = take(&hub, 10).await;
+    assert_eq!(taken[0], "telemetry 20", "goes on where it was");
+    publish(&servers[2].client("modbus-reader").await, "telemetry", 5).await;
+
+    let back = tempfile::tempdir().unwrap();
+    for name in STREAMS {
+        save(&third, name, back.path()).await.unwrap();
+    }
+    drop(servers);
+    let mut alone = Server::cluster(&one, &keys, 1).remove(0);
+    alone.leave(&one);
+    alone.start();
+    let setup = alone.client("setup").await;
+    settle(&setup, &one, Missing::Restore(back.path())).await;
+    let kept = state(&setup, STREAMS[1]).await;
+    assert_eq!((kept.config.num_replicas, kept.state.messages), (1, 7));
+    let rest = take(&alone.client("iothub-module").await, 25).await;
+    assert_eq!(
+        (rest[0].as_str(), rest[24].as_str()),
+        ("telemetry 30", "telemetry 4")
+    );
+}
