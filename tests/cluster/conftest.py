@@ -19,7 +19,7 @@ from fieldgate_testing.cluster.system import ClusterSystem  # noqa: E402
 
 # What only looks comes first; what changes the appliance for good (its serial port) comes last.
 ORDER = ["cold_start", "main_job", "manifests", "memory", "security_pods", "security_secrets", "security_broker", "security_calls"]
-ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "serial"]
+ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "serial", "three_nodes"]
 
 
 def pytest_collection_modifyitems(items):

@@ -183,7 +183,7 @@ def test_generating_and_applying_again_rolls_nothing(system, own):
     assert own.broker()["metadata"]["generation"] == generation and pods.uid(own.pod(MODULE)) == pod
 
 
-def test_its_alarm_arrives_once(system, own):
+def test_its_alarm_arrives(system, own):
     mark = system.broker.mark()
     own.spike(LIMIT + 1)
     event = own.alarm(LIMIT + 1, mark)

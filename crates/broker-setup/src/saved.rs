@@ -140,7 +140,11 @@ pub(crate) async fn restore(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(of_file(&path, &error)),
     };
-    let head = read_head(&mut file).map_err(|error| of_file(&path, &error))?;
+    let mut head = read_head(&mut file).map_err(|error| of_file(&path, &error))?;
+    // A server alone takes no other number; the plan's comes with the next look.
+    if let Some(config) = head.config.as_object_mut() {
+        config.insert("num_replicas".to_owned(), 1.into());
+    }
     let api = ServerApi::new(client);
     let what = format!("restoring {}", stream_words(stream));
     let begun: RestoreBegun = api.restore(stream, &head).await?;

@@ -352,3 +352,41 @@ fn a_missing_description_is_told() {
         "{told}"
     );
 }
+
+#[test]
+fn nodes_must_be_there_and_be_enough() {
+    let told = errors(
+        "\
+appliance: gate
+nodes: [gate-7, Gate 8, gate-7]
+broker: {replicas: 5}
+modules:
+  press-log: {image: x/y:1, node: gate-9}
+",
+    );
+    assert_told(
+        &told,
+        &[
+            ("appliance.yaml:2:17: nodes[1]: ", "`kubectl get nodes`"),
+            ("appliance.yaml:2:25: nodes[2]: ", "twice"),
+            (
+                "appliance.yaml:3:20: broker.replicas: ",
+                "5 brokers need 5 nodes, and there are 3 under nodes",
+            ),
+            (
+                "appliance.yaml:5:35: modules.press-log.node: ",
+                "the nodes are gate-7",
+            ),
+        ],
+    );
+    let told = errors(
+        "appliance: gate\nbroker: {replicas: 3}\nmodules:\n  press-log: {image: x/y:1, node: gate-9}\n",
+    );
+    assert_told(
+        &told,
+        &[
+            ("appliance.yaml:2:", "there is none under nodes"),
+            ("appliance.yaml:4:", "list it under nodes"),
+        ],
+    );
+}

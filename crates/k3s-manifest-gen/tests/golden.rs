@@ -1,4 +1,4 @@
-//! The example of the documentation and the files that it becomes. `FIELDGATE_BLESS=1 cargo test -p k3s-manifest-gen --test golden` writes them
+//! Two descriptions and the files that they become: the example of the documentation, and three nodes. `FIELDGATE_BLESS=1 cargo test -p k3s-manifest-gen --test golden` writes them
 //! anew: read the difference before it is committed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -27,8 +27,20 @@ fn texts(directory: &Path) -> BTreeMap<String, String> {
 
 #[test]
 fn the_example_becomes_the_golden_files() {
-    let example = repository().join("docs/start/examples/appliance/appliance.yaml");
-    let (appliance, documents) = Appliance::load(&example).unwrap();
+    becomes(
+        "docs/start/examples/appliance/appliance.yaml",
+        "tests/golden",
+    );
+}
+
+#[test]
+fn three_nodes_become_the_golden_files() {
+    let here = "crates/k3s-manifest-gen/tests/three-nodes/appliance.yaml";
+    becomes(here, "tests/three-nodes/golden");
+}
+
+fn becomes(description: &str, golden: &str) {
+    let (appliance, documents) = Appliance::load(&repository().join(description)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         directory: directory.path(),
@@ -48,7 +60,7 @@ fn the_example_becomes_the_golden_files() {
             .all(|step| step.action == Action::Unchanged)
     );
 
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
     let made = texts(directory.path());
     if std::env::var_os("FIELDGATE_BLESS").is_some() {
         let _ = std::fs::remove_dir_all(&golden);

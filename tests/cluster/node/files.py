@@ -1,8 +1,13 @@
 """The configuration files of the node's components."""
 
-SERVICES, PODS, DNS = "10.43.0.0/16", "10.42.0.0/24", "10.43.0.10"
+SERVICES, DNS = "10.43.0.0/16", "10.43.0.10"
 DOMAIN = "cluster.local"
 PAUSE, COREDNS = "fieldgate.io/pause:1", "fieldgate.io/coredns:1"
+
+
+def pods(number):
+    """The addresses of the pods on a node; the first node has number 0."""
+    return f"10.42.{number}.0/24"
 
 
 def containerd(folder):
@@ -30,10 +35,10 @@ oom_score = 0
 """
 
 
-def cni():
+def cni(number=0):
     return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{
   "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-  "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{PODS}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}
+  "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{pods(number)}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}
 }}]}}
 """
 

@@ -10,6 +10,7 @@ from fieldgate_testing.process import PLATFORM, Process
 from fieldgate_testing.waiting import wait_for
 
 from . import files, images
+from .agent import Agent
 from .api import Api
 from .certificates import Authority
 
@@ -31,6 +32,7 @@ class Node(Api):
         assert os.environ.get("FIELDGATE_NODE_NAMESPACE"), "start cluster tests with scripts/test cluster: they need namespaces of their own"
         self.folder = pathlib.Path(folder)
         self.parts = {}
+        self.agents = []
         self.runtime_endpoint = self.folder / "containerd.sock"
         self.volumes = pathlib.Path("/var/lib/fieldgate/volumes")
         self.ctr_command = ["ctr", "--address", str(self.runtime_endpoint), "--namespace", "k8s.io"]
@@ -45,7 +47,7 @@ class Node(Api):
         """Until the node is Ready and names resolve."""
         self._network()
         self._write_files()
-        self._start("kine", self._program("kine"), "--endpoint", f"sqlite://{self.folder}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
+        self._start("kine", self.program("kine"), "--endpoint", f"sqlite://{self.folder}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
                     "--listen-address", "127.0.0.1:2379", "--metrics-bind-address", "0")  # fmt: skip
         self._start("containerd", "containerd", "--config", self.folder / "containerd.toml")
         self.parts["kine"].wait_until(lambda: _listens("127.0.0.1", 2379), "kine to listen")
@@ -59,7 +61,7 @@ class Node(Api):
         self._start("kubelet", *self._kubelet())
         self.apply(files.coredns())
         self.parts["kubelet"].wait_until(self._is_ready, f"node {NAME} to be Ready", timeout=90)
-        self._start("network-policy", self._program("network-policy"), "--kubeconfig", self.admin_config, "--hostname-override", NAME)
+        self._start("network-policy", self.program("network-policy"), "--kubeconfig", self.admin_config, "--hostname-override", NAME)
 
     def wait_api(self):
         self.parts["apiserver"].wait_until(lambda: "ok" == self.kubectl("get", "--raw=/readyz", check=False), "the API server", timeout=90)
@@ -83,18 +85,27 @@ class Node(Api):
 
     def stop(self):
         """In the order opposite to starting. Containers and mounts end with the namespaces (scripts/lib/cluster.sh)."""
+        for agent in self.agents:
+            agent.stop()
         for process in reversed(list(self.parts.values())):
             process.kill()
 
+    def add_agent(self, name):
+        """Another node that joins this one. It has no images of ours yet."""
+        agent = Agent(self, name, len(self.agents) + 1)
+        self.agents.append(agent)
+        agent.start()
+        return agent
+
     # ---- set-up
 
-    def _program(self, name):
+    def program(self, name):
         path = PLATFORM / name
         assert path.exists(), f"{path} is not built: run scripts/test cluster"
         return path
 
     def _kubernetes(self, part):
-        return [self._program("kubernetes"), part]
+        return [self.program("kubernetes"), part]
 
     def _start(self, name, *command):
         self.parts[name] = Process(command, self.folder / f"{name}.log", cwd=self.folder)
@@ -120,7 +131,7 @@ class Node(Api):
         self.scheduler_config = authority.kubeconfig("scheduler", self.server, "system:kube-scheduler")
         self.proxy_config = authority.kubeconfig("proxy", self.server, "system:kube-proxy")
         self.authority = authority
-        self.kubectl_command = [str(self._program("kubernetes")), "kubectl", "--kubeconfig", str(self.admin_config), "--cache-dir", str(self.folder / "kubectl-cache")]
+        self.kubectl_command = [str(self.program("kubernetes")), "kubectl", "--kubeconfig", str(self.admin_config), "--cache-dir", str(self.folder / "kubectl-cache")]
         (self.folder / "cni").mkdir()
         (self.folder / "cni" / "10-pods.conflist").write_text(files.cni())
         (self.folder / "containerd.toml").write_text(files.containerd(self.folder))
@@ -159,7 +170,7 @@ class Node(Api):
     def _own_images(self):
         pause = self.folder / "pause"
         subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", pause, pathlib.Path(__file__).with_name("pause.c")], check=True)
-        for name, program in ((files.PAUSE, pause), (files.COREDNS, self._program("coredns"))):
+        for name, program in ((files.PAUSE, pause), (files.COREDNS, self.program("coredns"))):
             entrypoint = "/" + name.split("/")[1].split(":")[0]
             self.load_image(images.archive(self.folder / (entrypoint.lstrip("/") + ".tar"), name, program, entrypoint))
 

@@ -53,9 +53,9 @@ class ClusterBroker(Broker):
             raise
 
     async def _connect(self):
-        self.client = await nats.connect(
-            self.url, nkeys_seed_str=self.seed, name=AUDITOR, inbox_prefix="_INBOX.setup", connect_timeout=10, reconnect_time_wait=0.5, max_reconnect_attempts=-1, error_cb=ignore
-        )
+        # A broker whose node has lost its power says nothing: only an unanswered ping tells.
+        patience = {"connect_timeout": 5, "reconnect_time_wait": 0.5, "max_reconnect_attempts": -1, "ping_interval": 5}
+        self.client = await nats.connect(self.url, nkeys_seed_str=self.seed, name=AUDITOR, inbox_prefix="_INBOX.setup", error_cb=ignore, **patience)
         self.streams = self.client.jetstream(timeout=5)
         keep = ConsumerConfig(durable_name=AUDITOR, deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.EXPLICIT)
         await self.streams.add_consumer(STREAM, keep)

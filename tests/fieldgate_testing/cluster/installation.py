@@ -71,12 +71,12 @@ class Installation:
         file.touch(mode=0o600)
         file.write_text(connection_string)
         try:
-            self._secrets()
-            self._secrets("iothub", "--connection-string-file", file)
+            self.secrets()
+            self.secrets("iothub", "--connection-string-file", file)
         finally:
             file.unlink()
 
-    def _secrets(self, *arguments):
+    def secrets(self, *arguments):
         command = [program("fieldgate"), "secrets", *arguments, "--appliance", self.appliance.folder / "appliance.yaml"]
         command += ["--kubectl", self.node.kubectl_program]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)

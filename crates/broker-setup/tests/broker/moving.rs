@@ -70,7 +70,6 @@ async fn state(client: &Client, name: &str) -> stream::Info {
 async fn settle(client: &Client, plan: &Plan, missing: Missing<'_>) {
     let settled = async {
         while let Err(error) = reconcile_with(client, plan, missing).await {
-            eprintln!("{:?} {missing:?}: {error}", std::time::SystemTime::now());
             assert!(
                 matches!(
                     error,

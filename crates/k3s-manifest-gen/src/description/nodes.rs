@@ -24,7 +24,9 @@ impl Appliance {
             }
         }
         let replicas = usize::from(self.broker.replicas);
-        if replicas > 1 && self.nodes.len() < replicas {
+        // An even number is refused as it is.
+        let is_number = replicas > 1 && !replicas.is_multiple_of(2);
+        if is_number && self.nodes.len() < replicas {
             problems.add(
                 path!["broker", "replicas"],
                 format!(

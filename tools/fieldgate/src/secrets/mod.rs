@@ -31,7 +31,7 @@ pub(crate) struct SecretsArgs {
     #[command(flatten)]
     target: Target,
 
-    /// Make a new key for this module (or `setup`, the broker's own set-up); may be repeated
+    /// Make a new key for this module (or `setup`, the broker's own set-up, or `routes`, of several brokers among themselves); may be repeated
     #[arg(long, value_name = "MODULE")]
     rotate: Vec<String>,
 

@@ -16,6 +16,8 @@ pub(crate) const HUB: &str = "iothub";
 pub(crate) const HUB_KEY: &str = "connection-string";
 const SETUP: &str = "setup";
 const SETUP_PUBLIC: &str = "setup-public";
+/// The password of several brokers among themselves: random as a seed is, and never a number for nats-server.
+const ROUTES: &str = "routes";
 const SEED_KEY: &str = "nkey";
 /// When a key was made or changed last, by this device's clock.
 pub(crate) const CHANGED: &str = "fieldgate.io/changed";
@@ -45,7 +47,7 @@ pub(crate) struct Changes {
 /// A module's name must not be taken for one of the Secrets or keys beside the modules'.
 pub(crate) fn check_names(modules: &[String]) -> Result<()> {
     for module in modules {
-        if matches!(module.as_str(), "keys" | SETUP | SETUP_PUBLIC) {
+        if matches!(module.as_str(), "keys" | SETUP | SETUP_PUBLIC | ROUTES) {
             bail!(
                 "a module cannot be called {module}: the broker's keys use this name; choose another one"
             );
@@ -67,7 +69,7 @@ pub(crate) fn plan(existing: &Existing, modules: &[String], rotate: &[String]) -
     check_names(modules)?;
     if let Some(unknown) = rotate
         .iter()
-        .find(|module| !modules.contains(module) && *module != SETUP)
+        .find(|module| !modules.contains(module) && *module != SETUP && *module != ROUTES)
     {
         bail!(
             "--rotate {unknown}: there is no such module; modules: {}",
@@ -79,13 +81,12 @@ pub(crate) fn plan(existing: &Existing, modules: &[String], rotate: &[String]) -
     let old = existing.get(BROKER_KEYS).cloned().unwrap_or_default();
     let mut broker = old.clone();
 
-    let setup = seed(
-        BROKER_KEYS,
-        SETUP,
-        &old,
-        rotate.iter().any(|name| name == SETUP),
-    )?;
-    broker.insert(SETUP.to_owned(), setup.reveal().as_bytes().to_vec());
+    let rotated = |wanted: &str| rotate.iter().any(|name| name == wanted);
+    let setup = seed(BROKER_KEYS, SETUP, &old, rotated(SETUP))?;
+    let routes = seed(BROKER_KEYS, ROUTES, &old, rotated(ROUTES))?;
+    for (key, secret) in [(SETUP, &setup), (ROUTES, &routes)] {
+        broker.insert(key.to_owned(), secret.reveal().as_bytes().to_vec());
+    }
     broker.insert(SETUP_PUBLIC.to_owned(), setup.public()?.into_bytes());
 
     for module in modules {
@@ -225,7 +226,7 @@ mod tests {
         );
         // The broker never holds a module's seed.
         let held = &changes.secrets[BROKER_KEYS];
-        assert!(!held.contains_key("nkey") && held.len() == 4);
+        assert!(!held.contains_key("nkey") && held.len() == 5);
     }
 
     #[test]
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn names_that_the_broker_uses_are_refused() {
-        for name in ["keys", "setup", "setup-public"] {
+        for name in ["keys", "setup", "setup-public", "routes"] {
             assert!(check_names(&modules(&[name])).is_err(), "{name}");
         }
     }
