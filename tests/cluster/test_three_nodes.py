@@ -44,7 +44,7 @@ class Growth:
         images.load(self.machines[name])
 
     def kubectl(self, *arguments):
-        return self.node.kubectl(*arguments, "-n", "fieldgate", timeout=180)
+        return self.node.kubectl("-n", "fieldgate", *arguments, timeout=180)
 
     def run(self, nodes):
         self._quiet()

@@ -16,7 +16,7 @@ NAME:
   # The program's image. The node must have it (on k3s an archive in agent/images), or a registry to fetch it from. It runs as user 65532
   # with a root file system that it cannot write.
   image: registry.example/NAME:0.1.0
-  # The port on which the program listens for its sidecar, on 127.0.0.1; what it speaks there: http, or grpc.
+  # The port on which the program listens for its sidecar; what it speaks there: http, or grpc.
   app_port: 8080
   app_protocol: http
   # Topics it takes events from: telemetry, alarms, status, commands, config, deadletter. The sidecar posts each event to the route; what the
@@ -49,7 +49,8 @@ NAME:
 /// What the program must do.
 const DUTIES: &str = "\
 What the program has to do (docs/extend/README.md has it all, with an example in Python):
-  * listen on 127.0.0.1, port 8080 (app_port), in HTTP;
+  * listen on port 8080 (app_port), in HTTP: on 127.0.0.1, or, where the same port answers the kubelet's probes, on all addresses with
+    events and commands taken from 127.0.0.1 only;
   * answer POST /events (the route of a subscription) with 200 when the event is where it shall be, {\"status\":\"RETRY\"} to have it again,
     {\"status\":\"DROP\"} when it can never read it. An event may come twice: its id tells;
   * publish with POST http://127.0.0.1:$DAPR_HTTP_PORT/v1.0/publish/$FIELDGATE_PUBSUB/<topic>?metadata.rawPayload=true, a CloudEvent with an

@@ -12,11 +12,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sha2::{Digest, Sha256};
 
 use super::broker_configuration::{KEYS, MONITOR_PORT, PEERS, STORE, configuration, keys, routes};
 use super::container::{port, probe, secret_variable, variable};
-use super::metadata::{amount, bytes, go_bytes, labels, meta, object, selector, service_account};
+use super::metadata::{
+    amount, bytes, go_bytes, labels, meta, object, selector, service_account, sha256,
+};
 use super::metrics::{self, service_port};
 use super::namespace::BROKER_PRIORITY;
 use super::network::{self, BROKER_METRICS_PORT, BROKER_PEER_PORT, BROKER_PORT, broker_labels};
@@ -338,11 +339,4 @@ fn disruption_budget(namespace: &str) -> Object {
         "One server at a time may be taken away: the others hold the majority",
         &budget,
     )
-}
-
-fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

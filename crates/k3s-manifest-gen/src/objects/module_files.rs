@@ -48,8 +48,10 @@ pub(super) fn generated(
         ));
     }
     // Before the Deployment: a sidecar reads them once, when it starts.
-    objects.extend(dapr::objects(namespace, plan, module));
-    objects.push(workload::deployment(appliance, module, hub_ca.is_some()));
+    let read_by_sidecar = dapr::objects(namespace, plan, module);
+    let deployment = workload::deployment(appliance, module, &read_by_sidecar, hub_ca.is_some());
+    objects.extend(read_by_sidecar);
+    objects.push(deployment);
     if let Some(port) = module.metrics_port {
         let pods = module_selector(&module.name);
         objects.push(metrics::service(
@@ -89,7 +91,7 @@ pub(super) fn configuration(
         &configuration_name(module),
         &format!("{}.yaml", module.name),
         document,
-        "The module takes a change within some two minutes, or refuses it and keeps what it has",
+        "The module takes a change within 10 to 20 s, or refuses it and keeps what it has",
     );
     Some(ManifestFile {
         name: format!("{}.configuration.yaml", module.name),

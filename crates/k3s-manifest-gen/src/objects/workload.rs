@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::container;
 use super::metadata::{
     HOST_LABEL, Labels, SIDECAR_LABEL, meta, module_labels, module_selector, object, selector,
+    sha256,
 };
 use super::namespace::{MODULE_PRIORITY, SYSTEM_PRIORITY};
 use super::security;
@@ -27,8 +28,23 @@ const PROGRESS_SECONDS: i32 = 300;
 /// Seconds that a module without probes must run before it counts as ready: one that ends at once replaces nothing.
 const UNPROBED_SECONDS: i32 = 10;
 
+/// SHA-256 of the Dapr objects of the module. A running sidecar keeps the rights and time-outs it started with, so a change of them
+/// must make a new pod.
+const DAPR_CHECKSUM: &str = "fieldgate.io/dapr-sha256";
+
 /// The Deployment of a module.
-pub(super) fn deployment(appliance: &Appliance, module: &ResolvedModule, hub_ca: bool) -> Object {
+pub(super) fn deployment(
+    appliance: &Appliance,
+    module: &ResolvedModule,
+    read_by_sidecar: &[Object],
+    hub_ca: bool,
+) -> Object {
+    let mut annotations = sidecar::annotations(module);
+    let read: String = read_by_sidecar
+        .iter()
+        .map(|object| object.value.to_string())
+        .collect();
+    annotations.insert(DAPR_CHECKSUM.to_owned(), sha256(&read));
     let volumes = Volumes::of(module, hub_ca);
     let mut labels = module_labels(&module.name);
     let deployment_meta = meta(&appliance.namespace, &module.name, labels.clone());
@@ -64,7 +80,7 @@ pub(super) fn deployment(appliance: &Appliance, module: &ResolvedModule, hub_ca:
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels),
-                    annotations: Some(sidecar::annotations(module)),
+                    annotations: Some(annotations),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod),
@@ -101,7 +117,7 @@ mod tests {
     fn an_update_has_the_new_pod_ready_before_the_old_one_ends() {
         let appliance = appliance();
         let module = appliance.module("modbus-reader").unwrap();
-        let value = deployment(&appliance, &module, false).value;
+        let value = deployment(&appliance, &module, &[], false).value;
         let rolling = &value["spec"]["strategy"]["rollingUpdate"];
         assert_eq!(
             (&rolling["maxSurge"], &rolling["maxUnavailable"]),
@@ -117,7 +133,7 @@ mod tests {
     fn a_module_without_probes_must_at_least_run_for_a_while() {
         let appliance = custom(r#"{"image": "x/f:1"}"#);
         let module = appliance.module("filter").unwrap();
-        let value = deployment(&appliance, &module, true).value;
+        let value = deployment(&appliance, &module, &[], true).value;
         assert_eq!(value["spec"]["minReadySeconds"], 10);
         let pod = &value["spec"]["template"]["spec"];
         assert!(pod.get("volumes").is_none());
