@@ -1,5 +1,6 @@
 """From one node to three as docs/operate/three-nodes.md says, with a broker on each; one of them loses its power, and nothing is missing."""
 
+import json
 import time
 
 import pytest
@@ -127,7 +128,9 @@ def lead_elsewhere(system):
         leader = stream(system, STREAM).cluster.leader
         if leader in ("broker-1", "broker-2"):
             return leader
-        system.broker.loop.run(system.broker.client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}", b"", timeout=5))
+        wish = json.dumps({"placement": {"preferred": "broker-2"}}).encode()
+        answer = system.broker.loop.run(system.broker.client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}", wish, timeout=5))
+        assert "error" not in json.loads(answer.data), answer.data
         return None
 
     return wait_for(moved, "another leader", timeout=60, interval=1)
