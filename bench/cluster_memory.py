@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--for", dest="seconds", type=lambda text: int(text.removesuffix("s")), default=60, help="how long the load is measured (default 60s)")
     options = parser.parse_args()
     parts = []
-    with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="fieldgate-bench-", ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
         for part in ("node", "emulator", "plant", "system"):
             (folder / part).mkdir()

@@ -97,6 +97,11 @@ pub(crate) fn check_space(folder: &Path, archives: u64) -> Result<()> {
     Ok(())
 }
 
+/// The unit that k3s's own installation makes.
+pub(crate) fn k3s_unit(agent: bool) -> &'static str {
+    if agent { "k3s-agent" } else { "k3s" }
+}
+
 /// `systemctl …`
 pub(crate) async fn systemctl(arguments: &[&str]) -> Result<()> {
     let words = format!("systemctl {}", arguments.join(" "));

@@ -59,8 +59,13 @@ pub(crate) fn names(places: &Places) -> Result<BTreeSet<String>> {
     if !folder.is_dir() {
         return Ok(BTreeSet::new());
     }
+    names_in(&folder)
+}
+
+/// Names in a folder.
+pub(crate) fn names_in(folder: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let name = entry
             .with_context(|| format!("reading {}", folder.display()))?
             .file_name();
@@ -111,13 +116,21 @@ pub(crate) fn objects(path: &Path) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Folders on the node that the generated PersistentVolumes stand for.
-pub(crate) fn volumes(places: &Places, files: &BTreeSet<String>) -> Result<BTreeSet<PathBuf>> {
-    let folder = places.here(&places.manifests());
+/// Folders that the generated PersistentVolumes of this node stand for; of every node when its name is not known.
+pub(crate) fn volumes(
+    folder: &Path,
+    files: &BTreeSet<String>,
+    node: Option<&str>,
+) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for name in files.iter().filter(|name| name.ends_with(".yaml")) {
         for object in objects(&folder.join(name))? {
             if object.get("kind").and_then(Value::as_str) != Some("PersistentVolume") {
+                continue;
+            }
+            if let (Some(place), Some(node)) = (node_of(&object), node)
+                && place != node
+            {
                 continue;
             }
             let path = object
@@ -133,6 +146,17 @@ pub(crate) fn volumes(places: &Places, files: &BTreeSet<String>) -> Result<BTree
     Ok(found)
 }
 
+/// The node that a PersistentVolume is on, if it says so.
+fn node_of(volume: &Value) -> Option<&str> {
+    volume
+        .pointer("/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions")?
+        .as_array()?
+        .iter()
+        .find(|one| one.get("key").and_then(Value::as_str) == Some("kubernetes.io/hostname"))?
+        .pointer("/values/0")?
+        .as_str()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,17 +169,20 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(
             folder.join("a.yaml"),
-            "# x\n# fieldgate-checksum: sha256:1\n---\nkind: PersistentVolume\nspec: {local: {path: /var/lib/fieldgate/volumes/a-state}}\n---\nkind: Service\n---\nkind: PersistentVolume\nspec: {local: {path: /mnt/elsewhere}}\n",
+            "# x\n# fieldgate-checksum: sha256:1\n---\nkind: PersistentVolume\nspec: {local: {path: /var/lib/fieldgate/volumes/a-state}}\n---\nkind: Service\n---\nkind: PersistentVolume\nspec: {local: {path: /mnt/elsewhere}}\n---\nkind: PersistentVolume\nspec: {local: {path: /var/lib/fieldgate/volumes/b-state}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: fieldgate.io/storage}, {key: kubernetes.io/hostname, values: [gate-8]}]}]}}}\n",
         )
         .unwrap();
         fs::write(folder.join("theirs.yaml"), "kind: Pod\n").unwrap();
         let before = names(&places).unwrap();
         let ours = generated(&places, &before, &BTreeSet::new()).unwrap();
         assert_eq!(ours.iter().collect::<Vec<_>>(), ["a.yaml"]);
-        let volumes = volumes(&places, &ours).unwrap();
+        let found = |node| volumes(&folder, &ours, node).unwrap();
+        let [one, two] = ["a-state", "b-state"].map(|name| Path::new(VOLUMES).join(name));
         assert_eq!(
-            volumes.into_iter().collect::<Vec<_>>(),
-            [Path::new("/var/lib/fieldgate/volumes/a-state")]
+            found(Some("gate-7")).into_iter().collect::<Vec<_>>(),
+            [one.clone()]
         );
+        assert_eq!(found(Some("gate-8")).len(), 2);
+        assert_eq!(found(None).into_iter().collect::<Vec<_>>(), [one, two]);
     }
 }

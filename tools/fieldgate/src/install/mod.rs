@@ -18,14 +18,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::secrets::{Kubectl, Target};
 use bundle::{Architecture, Bundle};
 use item::{Part, State};
 use manifests::{Generate, OwnCommand};
-use places::{KEPT, PLUGIN_UNIT, Places};
+use places::{KEPT, PLUGIN_UNIT, Places, STATE};
 use plan::{Plan, Wishes};
 use record::Record;
 
@@ -67,6 +67,14 @@ pub(crate) struct InstallArgs {
     /// Do not make the Secrets
     #[arg(long)]
     no_secrets: bool,
+
+    /// This machine is an agent of k3s (docs/operate/three-nodes.md): images, settings, serial ports and its volumes, no manifests
+    #[arg(long)]
+    agent: bool,
+
+    /// This machine's name among the nodes [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 /// Which device, and how it is reached.
@@ -111,7 +119,10 @@ pub(crate) async fn run(args: InstallArgs) -> Result<()> {
         return Ok(());
     }
     if args.device.dry_run {
-        for (name, restarts) in [("k3s", done.k3s), (PLUGIN_UNIT, done.plugin)] {
+        for (name, restarts) in [
+            (machine::k3s_unit(args.agent), done.k3s),
+            (PLUGIN_UNIT, done.plugin),
+        ] {
             if restarts {
                 say(&format!("would restart {name}"));
             }
@@ -151,7 +162,19 @@ fn files(
     let wishes = Wishes {
         keep: &args.keep,
         link_images: args.link_images,
+        agent: args.agent,
     };
+    if !record.files.is_empty() && record.agent != args.agent {
+        bail!(
+            "this machine was installed {}; take that off first (`fieldgate uninstall`)",
+            if record.agent {
+                "as an agent, and --agent is missing"
+            } else {
+                "as a server, not as an agent"
+            }
+        );
+    }
+    record.agent = args.agent;
     let plan = Plan::make(places, &bundle, &outline, &record, wishes)?;
     plan.refuse_foreign()?;
     if args.device.root.is_none() {
@@ -162,15 +185,22 @@ fn files(
         plugin: plan.changes(Part::Plugin),
     };
     if args.device.dry_run {
-        dry_run(places, &plan, appliance, generator, tell)?;
+        dry_run(args, places, &plan, appliance, generator, tell)?;
         return Ok(done);
     }
     apply::apply(places, &plan, &mut record, tell)?;
-    generate(places, appliance, generator, &mut record, tell)?;
+    let node = node_name(args)?;
+    let node = node.as_deref();
+    if args.agent {
+        volumes_of_agent(places, appliance, generator, node, &mut record, tell)?;
+    } else {
+        generate(places, appliance, generator, node, &mut record, tell)?;
+    }
     Ok(done)
 }
 
 fn dry_run(
+    args: &InstallArgs,
     places: &Places,
     plan: &Plan,
     appliance: &Path,
@@ -184,6 +214,9 @@ fn dry_run(
         tell(&format!("would remove {}", path.display()));
     }
     let output = places.here(&places.manifests());
+    if args.agent {
+        return Ok(());
+    }
     if output.is_dir() {
         generator.generate(appliance, &output, true)?;
     } else {
@@ -201,6 +234,7 @@ fn generate(
     places: &Places,
     appliance: &Path,
     generator: &dyn Generate,
+    node: Option<&str>,
     record: &mut Record,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
@@ -212,12 +246,53 @@ fn generate(
     record.generated = manifests::generated(places, &before, &record.generated)?;
     record.save(places)?;
     written?;
-    for path in manifests::volumes(places, &record.generated)? {
-        if apply::volume(places, &path, record)? {
+    let folder = places.here(&places.manifests());
+    let volumes = manifests::volumes(&folder, &record.generated, node)?;
+    make_folders(places, &volumes, record, tell)
+}
+
+/// The folders of this node's volumes; the manifests that name them are the server's, and are not kept here.
+fn volumes_of_agent(
+    places: &Places,
+    appliance: &Path,
+    generator: &dyn Generate,
+    node: Option<&str>,
+    record: &mut Record,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let folder = places.here(Path::new(STATE)).join("manifests");
+    let context = || format!("the folder {}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(context)?;
+    }
+    fs::create_dir(&folder).with_context(context)?;
+    generator.generate(appliance, &folder, false)?;
+    let volumes = manifests::volumes(&folder, &manifests::names_in(&folder)?, node)?;
+    fs::remove_dir_all(&folder).with_context(context)?;
+    make_folders(places, &volumes, record, tell)
+}
+
+fn make_folders(
+    places: &Places,
+    volumes: &BTreeSet<PathBuf>,
+    record: &mut Record,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    for path in volumes {
+        if apply::volume(places, path, record)? {
             tell(&format!("made the folder {}", path.display()));
         }
     }
     record.save(places)
+}
+
+/// Below another root nobody knows the name yet, unless it is given.
+fn node_name(args: &InstallArgs) -> Result<Option<String>> {
+    match &args.node {
+        Some(node) => Ok(Some(node.clone())),
+        None if args.device.root.is_some() => Ok(None),
+        None => machine::host_name().map(Some),
+    }
 }
 
 /// Overrides and configurations of an earlier installation come back before the generator looks for them.
@@ -244,20 +319,31 @@ fn restore_kept(places: &Places, tell: &mut dyn FnMut(&str)) -> Result<()> {
 }
 
 async fn services(args: &InstallArgs, done: &Done, appliance: &Path) -> Result<()> {
-    let kubectl = Kubectl::new(
-        args.device.kubectl.as_deref(),
-        args.device.kubeconfig.as_deref(),
-    )?;
+    let name = match &args.node {
+        Some(node) => node.clone(),
+        None => machine::host_name()?,
+    };
     machine::systemctl(&["daemon-reload"]).await?;
     if done.k3s {
-        say("restarting k3s");
-        machine::systemctl(&["restart", "k3s"]).await?;
+        let unit = machine::k3s_unit(args.agent);
+        say(&format!("restarting {unit}"));
+        machine::systemctl(&["restart", unit]).await?;
     }
     machine::systemctl(&["enable", PLUGIN_UNIT]).await?;
     let verb = if done.plugin { "restart" } else { "start" };
     machine::systemctl(&[verb, PLUGIN_UNIT]).await?;
 
-    let node = format!("kubernetes.io/hostname={}", machine::host_name()?);
+    if args.agent {
+        say(&format!(
+            "on the server, when `kubectl get nodes` shows it as Ready: kubectl label node {name} fieldgate.io/storage=true --overwrite"
+        ));
+        return Ok(());
+    }
+    let kubectl = Kubectl::new(
+        args.device.kubectl.as_deref(),
+        args.device.kubeconfig.as_deref(),
+    )?;
+    let node = format!("kubernetes.io/hostname={name}");
     let ready = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
     say("waiting for the node");
     kubectl

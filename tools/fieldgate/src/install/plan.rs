@@ -36,6 +36,8 @@ pub(crate) struct Wishes<'a> {
     pub(crate) keep: &'a [PathBuf],
     /// Links to the bundle's archives instead of copies.
     pub(crate) link_images: bool,
+    /// For an agent of k3s: the manifests are on the server.
+    pub(crate) agent: bool,
 }
 
 impl Plan {
@@ -80,8 +82,10 @@ impl Plan {
         .into();
         // As k3s makes them.
         directories.push((places.images(), 0o700));
-        directories.push((places.manifests(), 0o700));
-        directories.push((places.database(), 0o700));
+        if !wishes.agent {
+            directories.push((places.manifests(), 0o700));
+            directories.push((places.database(), 0o700));
+        }
         Ok(Self {
             steps,
             superseded,
@@ -168,19 +172,16 @@ fn items(
             part: Part::Watched,
         });
     }
+    if !wishes.agent {
+        for (name, from) in [
+            ("dapr-crds.yaml", bundle.dapr_crds()),
+            ("dapr.yaml", bundle.dapr()),
+        ] {
+            let path = places.manifests().join(name);
+            items.push(copy(path, from, 0o600, Part::Watched));
+        }
+    }
     items.extend([
-        copy(
-            places.manifests().join("dapr-crds.yaml"),
-            bundle.dapr_crds(),
-            0o600,
-            Part::Watched,
-        ),
-        copy(
-            places.manifests().join("dapr.yaml"),
-            bundle.dapr(),
-            0o600,
-            Part::Watched,
-        ),
         copy(
             bundle.plugin_program()?,
             bundle.program("serial-device-plugin"),

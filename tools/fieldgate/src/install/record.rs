@@ -20,6 +20,9 @@ pub(crate) struct Record {
     pub(crate) files: BTreeMap<PathBuf, Installed>,
     /// Folders that did not exist before, to be removed when they are empty.
     pub(crate) directories: BTreeSet<PathBuf>,
+    /// Whether the machine is an agent: another one has the manifests.
+    #[serde(default)]
+    pub(crate) agent: bool,
     /// Names in the manifests folder that the generator wrote.
     pub(crate) generated: BTreeSet<String>,
 }

@@ -367,3 +367,36 @@ fn a_damaged_bundle_is_refused() {
     assert!(error.contains("manifests/dapr.yaml is damaged"), "{error}");
     assert_eq!(device.tree(), before);
 }
+
+#[test]
+fn an_agent_gets_images_and_folders_and_no_manifests() {
+    let mut device = Device::new();
+    let before = device.tree();
+    device.more = vec!["--agent".to_owned(), "--node=gate-8".to_owned()];
+    device.install().unwrap();
+    for path in [
+        "k3s/agent/images/fieldgate-modbus-reader-1-arm64.tar.zst",
+        "etc/rancher/k3s/config.yaml.d/10-fieldgate.yaml",
+        "etc/fieldgate/serial-device-plugin.yaml",
+        "var/lib/fieldgate/volumes/modbus-reader-state",
+    ] {
+        assert!(device.path(path).exists(), "{path}");
+    }
+    for path in [
+        "k3s/server/manifests/dapr.yaml",
+        "k3s/server/manifests/modbus-reader.yaml",
+        "k3s/server/db",
+        "var/lib/fieldgate/manifests",
+    ] {
+        assert!(!device.path(path).exists(), "{path}");
+    }
+    let told = device.install().unwrap();
+    assert!(told.is_empty(), "{told:?}");
+
+    let agent = std::mem::take(&mut device.more);
+    let error = device.install().unwrap_err().to_string();
+    assert!(error.contains("--agent is missing"), "{error}");
+    device.more = agent;
+    device.uninstall(true);
+    assert_eq!(device.tree(), before);
+}

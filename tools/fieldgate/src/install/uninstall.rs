@@ -56,12 +56,16 @@ pub(crate) async fn run(args: UninstallArgs) -> Result<()> {
         confirm()?;
     }
     let on_device = args.device.root.is_none() && !args.device.dry_run;
+    let unit = machine::k3s_unit(record.agent);
     if on_device {
-        let kubectl = Kubectl::new(
-            args.device.kubectl.as_deref(),
-            args.device.kubeconfig.as_deref(),
-        )?;
-        delete_objects(&places, &record, &kubectl, args.purge).await?;
+        // The objects are the server's to delete.
+        if !record.agent {
+            let kubectl = Kubectl::new(
+                args.device.kubectl.as_deref(),
+                args.device.kubeconfig.as_deref(),
+            )?;
+            delete_objects(&places, &record, &kubectl, args.purge).await?;
+        }
         // A unit that is gone already is not worth stopping for.
         if let Err(error) = machine::systemctl(&["disable", "--now", PLUGIN_UNIT]).await {
             eprintln!("{error:#}");
@@ -74,8 +78,8 @@ pub(crate) async fn run(args: UninstallArgs) -> Result<()> {
     files(&places, record, args.purge, tell)?;
     if on_device {
         machine::systemctl(&["daemon-reload"]).await?;
-        say("restarting k3s");
-        machine::systemctl(&["restart", "k3s"]).await?;
+        say(&format!("restarting {unit}"));
+        machine::systemctl(&["restart", unit]).await?;
     }
     Ok(())
 }
