@@ -180,7 +180,7 @@ mod tests {
         let [one, two] = ["a-state", "b-state"].map(|name| Path::new(VOLUMES).join(name));
         assert_eq!(
             found(Some("gate-7")).into_iter().collect::<Vec<_>>(),
-            [one.clone()]
+            std::slice::from_ref(&one)
         );
         assert_eq!(found(Some("gate-8")).len(), 2);
         assert_eq!(found(None).into_iter().collect::<Vec<_>>(), [one, two]);

@@ -1,15 +1,25 @@
 //! What is to be on the device, compared with what is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_yaml_ng::Value;
 
 use super::bundle::Bundle;
 use super::item::{Item, Part, Source, State};
 use super::outline::Outline;
 use super::places::{PLUGIN_DOCUMENT, Places, STATE, VOLUMES};
 use super::record::Record;
+
+/// Settings of k3s's configuration file that `k3s agent` has as well as `k3s server` (k3s documentation, "k3s agent").
+const AGENT_SETTINGS: [&str; 5] = [
+    "disable-default-registry-endpoint",
+    "kube-proxy-arg",
+    "kubelet-arg",
+    "node-label",
+    "nonroot-devices",
+];
 
 /// An item, what it holds, and how it compares with what is there.
 #[derive(Debug)]
@@ -136,6 +146,20 @@ impl Plan {
     }
 }
 
+/// The settings of k3s that an agent knows: it ends at the first other one.
+fn agent_config(file: &Path) -> Result<String> {
+    let context = || format!("reading {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(context)?;
+    let mut settings: BTreeMap<String, Value> =
+        serde_yaml_ng::from_str(&text).with_context(context)?;
+    settings.retain(|name, _| AGENT_SETTINGS.contains(&name.as_str()));
+    let settings = serde_yaml_ng::to_string(&settings).with_context(context)?;
+    Ok(format!(
+        "# k3s on an agent of the appliance: from the server's file those settings that an agent has. Written by `fieldgate install --agent`; put\n\
+         # your own into a file that sorts later.\n{settings}"
+    ))
+}
+
 fn items(
     places: &Places,
     bundle: &Bundle,
@@ -148,8 +172,18 @@ fn items(
         mode,
         part,
     };
+    let config = if wishes.agent {
+        Item {
+            path: places.k3s_config(),
+            source: Source::Text(agent_config(&bundle.k3s_config())?),
+            mode: 0o600,
+            part: Part::K3s,
+        }
+    } else {
+        copy(places.k3s_config(), bundle.k3s_config(), 0o600, Part::K3s)
+    };
     let mut items = vec![
-        copy(places.k3s_config(), bundle.k3s_config(), 0o600, Part::K3s),
+        config,
         copy(places.registries(), bundle.registries(), 0o600, Part::K3s),
         copy(
             places.kubelet_config(),

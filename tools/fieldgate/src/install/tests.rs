@@ -72,7 +72,10 @@ impl Device {
     fn bundle(&self, version: &str) {
         let _ = fs::remove_dir_all(self.folder.path().join("bundle"));
         for (path, text) in [
-            ("k3s/config.yaml.d/10-fieldgate.yaml", "a: 1\n"),
+            (
+                "k3s/config.yaml.d/10-fieldgate.yaml",
+                "# why\ndisable: [traefik]\nnonroot-devices: true\nnode-label: [x=y]\n",
+            ),
             ("k3s/kubelet.conf.d/10-fieldgate.conf", "b: 1\n"),
             ("k3s/registries.yaml", "mirrors: {}\n"),
             (
@@ -382,6 +385,13 @@ fn an_agent_gets_images_and_folders_and_no_manifests() {
     ] {
         assert!(device.path(path).exists(), "{path}");
     }
+    let settings =
+        fs::read_to_string(device.path("etc/rancher/k3s/config.yaml.d/10-fieldgate.yaml"));
+    let settings = settings.unwrap();
+    assert!(
+        settings.ends_with("\nnode-label:\n- x=y\nnonroot-devices: true\n"),
+        "{settings}"
+    );
     for path in [
         "k3s/server/manifests/dapr.yaml",
         "k3s/server/manifests/modbus-reader.yaml",
