@@ -86,7 +86,7 @@ class Node(Api):
     def stop(self):
         """In the order opposite to starting. Containers and mounts end with the namespaces (scripts/lib/cluster.sh)."""
         for agent in self.agents:
-            agent.stop()
+            agent.discard()
         for process in reversed(list(self.parts.values())):
             process.kill()
 

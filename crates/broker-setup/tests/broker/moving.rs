@@ -1,5 +1,7 @@
 //! From one server to three and back, with everything that is stored.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream;
 use async_nats::{Client, jetstream};
@@ -8,6 +10,8 @@ use futures_util::TryStreamExt;
 
 use crate::server::{PATIENCE, Server};
 
+/// Of one request for events.
+const ATTEMPT: Duration = Duration::from_secs(3);
 const STREAMS: [&str; 2] = ["fieldgate", "fieldgate-kept"];
 
 fn plan(replicas: u8) -> Plan {
@@ -32,8 +36,9 @@ async fn take(client: &Client, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     let taking = async {
         while texts.len() < count {
-            // A cluster that has lost its leader answers a little later.
-            let _ = take_some(client, count - texts.len(), &mut texts).await;
+            // A cluster that has just lost its leader says nothing, or says no.
+            let taking = take_some(client, count - texts.len(), &mut texts);
+            let _ = tokio::time::timeout(ATTEMPT, taking).await;
         }
     };
     tokio::time::timeout(PATIENCE, taking).await.unwrap();
@@ -96,7 +101,7 @@ async fn replicated(client: &Client, peers: usize) {
             if current == STREAMS.len() * peers {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(PATIENCE, all_current).await.unwrap();
