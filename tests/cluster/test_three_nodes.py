@@ -22,9 +22,13 @@ def stream(system, name):
 
 
 def replicated(system, name):
-    """Whether two followers have all that the leader has."""
-    cluster = stream(system, name).cluster
-    return cluster and cluster.leader and sum(bool(one.current) for one in cluster.replicas or []) == 2
+    """Whether two followers have all that the leader has, also of how far each module has read."""
+    clusters = [stream(system, name).cluster]
+    if name == STREAM:
+        # Some ten seconds after the stream.
+        consumers = system.broker.loop.run(system.broker.streams.consumers_info(STREAM))
+        clusters += [one.cluster for one in consumers]
+    return all(one and one.leader and sum(bool(peer.current) for peer in one.replicas or []) == 2 for one in clusters)
 
 
 def healed(system):

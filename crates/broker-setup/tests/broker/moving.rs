@@ -41,8 +41,20 @@ async fn take(client: &Client, count: usize) -> Vec<String> {
             let _ = tokio::time::timeout(ATTEMPT, taking).await;
         }
     };
-    tokio::time::timeout(PATIENCE, taking).await.unwrap();
+    let taken = tokio::time::timeout(PATIENCE, taking).await;
+    assert!(
+        taken.is_ok(),
+        "{} of {count}: {:?}",
+        texts.len(),
+        consumer(client).await.map(|one| one.cached_info().clone())
+    );
     texts
+}
+
+async fn consumer(client: &Client) -> Result<PullConsumer, async_nats::Error> {
+    let context = jetstream::new(client.clone());
+    let found = context.get_consumer_from_stream("iothub-module-telemetry", "fieldgate");
+    Ok(found.await?)
 }
 
 async fn take_some(
@@ -50,10 +62,12 @@ async fn take_some(
     count: usize,
     texts: &mut Vec<String>,
 ) -> Result<(), async_nats::Error> {
-    let consumer: PullConsumer = jetstream::new(client.clone())
-        .get_consumer_from_stream("iothub-module-telemetry", "fieldgate")
+    let mut events = consumer(client)
+        .await?
+        .fetch()
+        .max_messages(count)
+        .messages()
         .await?;
-    let mut events = consumer.fetch().max_messages(count).messages().await?;
     while let Some(event) = events.try_next().await? {
         event.double_ack().await?;
         texts.push(String::from_utf8_lossy(&event.payload).into_owned());
@@ -89,22 +103,36 @@ async fn settle(client: &Client, plan: &Plan, missing: Missing<'_>) {
     tokio::time::timeout(4 * PATIENCE, settled).await.unwrap();
 }
 
-/// Every replica of every stream has everything.
+/// Every replica of every stream and of the consumer has everything.
 async fn replicated(client: &Client, peers: usize) {
     let all_current = async {
         loop {
             let mut current = 0;
+            let mut clusters = Vec::new();
             for name in STREAMS {
-                let cluster = state(client, name).await.cluster.unwrap();
+                clusters.push(state(client, name).await.cluster);
+            }
+            clusters.push(
+                consumer(client)
+                    .await
+                    .unwrap()
+                    .cached_info()
+                    .cluster
+                    .clone(),
+            );
+            for cluster in clusters.iter().flatten() {
                 current += cluster.replicas.iter().filter(|one| one.current).count();
             }
-            if current == STREAMS.len() * peers {
+            if current == 3 * peers {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all_current).await.unwrap();
+    // Consumers come to the other servers some ten seconds after the stream.
+    tokio::time::timeout(3 * PATIENCE, all_current)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
