@@ -1,10 +1,11 @@
 //! From one server to three and back, with everything that is stored.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream;
-use async_nats::{Client, jetstream};
+use async_nats::{Client, HeaderMap, jetstream};
 use broker_setup::{Missing, Plan, SetupError, StreamLimits, reconcile, reconcile_with, save};
 use futures_util::TryStreamExt;
 
@@ -22,13 +23,30 @@ fn plan(replicas: u8) -> Plan {
     )
 }
 
+/// Publishes as a module's sidecar does: again with the same id until the broker has confirmed, for a cluster that has just lost its
+/// leader knows no stream.
 async fn publish(client: &Client, topic: &str, count: usize) {
+    static BATCHES: AtomicUsize = AtomicUsize::new(0);
+    let batch = BATCHES.fetch_add(1, Ordering::Relaxed);
     let context = jetstream::new(client.clone());
-    for number in 0..count {
+    let confirmed = async |number: usize| {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", format!("{batch}/{number}"));
         let text = format!("{topic} {number}");
-        let sent = context.publish(topic.to_owned(), text.into()).await;
-        sent.unwrap().await.unwrap();
-    }
+        let sent = context.publish_with_headers(topic.to_owned(), headers, text.into());
+        match sent.await {
+            Ok(confirmation) => confirmation.await.is_ok(),
+            Err(_) => false,
+        }
+    };
+    let publishing = async {
+        for number in 0..count {
+            while !confirmed(number).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, publishing).await.unwrap();
 }
 
 /// Takes and confirms the next events, until there are so many.
@@ -87,6 +105,7 @@ async fn state(client: &Client, name: &str) -> stream::Info {
 
 /// As the set-up of a pod does it: until it works.
 async fn settle(client: &Client, plan: &Plan, missing: Missing<'_>) {
+    let mut last = None;
     let settled = async {
         while let Err(error) = reconcile_with(client, plan, missing).await {
             assert!(
@@ -98,9 +117,11 @@ async fn settle(client: &Client, plan: &Plan, missing: Missing<'_>) {
                 ),
                 "{error}"
             );
+            last = Some(error);
         }
     };
-    tokio::time::timeout(4 * PATIENCE, settled).await.unwrap();
+    let settled = tokio::time::timeout(4 * PATIENCE, settled).await;
+    assert!(settled.is_ok(), "{missing:?}: {last:?}");
 }
 
 /// Every replica of every stream and of the consumer has everything.
