@@ -165,11 +165,12 @@ def own(system, tmp_path_factory):
             own.take_off()
 
 
-def test_it_comes_in_and_nothing_else_but_the_broker_is_rolled_once(system, own):
+def test_it_comes_in_and_only_what_learns_of_it_is_rolled_once(system, own):
     assert f"create   {MODULE}.yaml" in own.told and "update   fieldgate-broker.yaml" in own.told, own.told
     assert own.broker()["metadata"]["generation"] == own.generation + 1
     now = {part: pods.uid(own.pod(part)) for part in own.before}
-    assert {part for part in now if now[part] != own.before[part]} == {"broker"}
+    # The broker learns of a user, iothub-module of a right to call.
+    assert {part for part in now if now[part] != own.before[part]} == {"broker", "iothub-module"}
     system.fresh(lambda data: data["epoch"] == own.epoch)
     system.audit.check()
     system.watch.check()
