@@ -1,6 +1,10 @@
 # The namespaces that a test node lives in, and its programs. Sourced, never run.
 # shellcheck shell=bash
 
+# What a node has for itself below these names. k3s is a binary that FIELDGATE_K3S names, in place of the stand-in.
+NODE_FOLDERS="/var/lib/kubelet /var/lib/cni /var/lib/fieldgate /run/netns"
+[ -z "${FIELDGATE_K3S:-}" ] || NODE_FOLDERS+=" /var/lib/rancher /etc/rancher /run/k3s /run/flannel"
+
 # Runs a command in network, mount and process namespaces of its own: its bridge, its mounts, what it puts into /var/lib/kubelet and every process it
 # started end with it, however it ends. Its cgroups are taken away afterwards.
 in_own_node() {
@@ -8,10 +12,10 @@ in_own_node() {
   local name=fieldgate-node-$$ state status=0
   state=$(mktemp -d "${TMPDIR:-/tmp}/fieldgate-node.XXXXXX")
   make_cgroups "$name"
-  FIELDGATE_NODE_NAMESPACE=$name FIELDGATE_NODE_CGROUP=/$name FIELDGATE_NODE_STATE=$state \
+  FIELDGATE_NODE_NAMESPACE=$name FIELDGATE_NODE_CGROUP=/$name FIELDGATE_NODE_STATE=$state FIELDGATE_NODE_FOLDERS=$NODE_FOLDERS \
     unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -euo pipefail -c '
       mount --make-rshared /
-      for folder in /var/lib/kubelet /var/lib/cni /var/lib/fieldgate /run/netns; do
+      for folder in $FIELDGATE_NODE_FOLDERS; do
         mkdir -p "$folder" "$FIELDGATE_NODE_STATE$folder"
         mount --bind "$FIELDGATE_NODE_STATE$folder" "$folder"
       done
@@ -49,8 +53,9 @@ remove_cgroups() {
   return 0
 }
 
-# Upstream Kubernetes, kine, CoreDNS and kube-router's policy controller, from Go modules.
+# Upstream Kubernetes, kine, CoreDNS and kube-router's policy controller, from Go modules. k3s brings all but CoreDNS.
 build_node() {
+  [ -z "${FIELDGATE_K3S:-}" ] || { build_go tests/cluster/kubernetes coredns ./coredns && return; }
   build_go tests/cluster/kubernetes kubernetes . "-X k8s.io/component-base/version.gitVersion=v1.34.4"
   CGO_ENABLED=1 build_go tests/cluster/kubernetes kine ./kine
   build_go tests/cluster/kubernetes coredns ./coredns

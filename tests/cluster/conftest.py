@@ -1,5 +1,6 @@
 """One node, one appliance on it, started once for all tests. Run by scripts/test cluster, in namespaces of its own."""
 
+import os
 import pathlib
 import sys
 
@@ -9,7 +10,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).p
 # Before the import, so that a failed check in them shows its values.
 pytest.register_assert_rewrite("fieldgate_testing.main_job", "fieldgate_testing.cluster")
 
-from node import Node  # noqa: E402
+from node import K3s, Node  # noqa: E402
 
 from fieldgate_testing.cluster import images  # noqa: E402
 from fieldgate_testing.cluster.hub import HubProcess  # noqa: E402
@@ -19,7 +20,7 @@ from fieldgate_testing.cluster.system import ClusterSystem  # noqa: E402
 
 # What only looks comes first; what changes the appliance for good (its serial port) comes last.
 ORDER = ["cold_start", "main_job", "manifests", "memory", "security_pods", "security_secrets", "security_broker", "security_calls"]
-ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "serial", "three_nodes"]
+ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "mtls", "serial", "three_nodes"]
 
 
 def pytest_collection_modifyitems(items):
@@ -35,7 +36,7 @@ def stages():
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory, stages):
-    node = Node(tmp_path_factory.mktemp("node"))
+    node = (K3s if os.environ.get("FIELDGATE_K3S") else Node)(tmp_path_factory.mktemp("node"))
     try:
         node.start()
         stages.done("node ready")

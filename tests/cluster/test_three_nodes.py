@@ -79,12 +79,12 @@ class Growth:
         """Nobody publishes and nobody takes."""
         self.kubectl("scale", "deployment", "--selector", OURS, "--replicas=0")
         for module in MODULES:
-            self.kubectl("wait", "--for=delete", "pod", "--selector", pods.module_selector(module), "--timeout=120s")
+            pods.wait_gone(self.node, pods.module_selector(module))
 
     def _take_off(self):
         """What names no node cannot be made to name one: volumes and claims are made anew, their folders stay."""
         self.kubectl("delete", "statefulset", "broker")
-        self.kubectl("wait", "--for=delete", "pod", "--selector", pods.module_selector("broker"), "--timeout=120s")
+        pods.wait_gone(self.node, pods.module_selector("broker"))
         self.kubectl("delete", "persistentvolumeclaim", "--selector", OURS)
         self.node.kubectl("delete", "persistentvolume", "--selector", OURS, timeout=60)
         store = self.node.volumes / "data-broker-0" / "jetstream"

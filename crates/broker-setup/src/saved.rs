@@ -9,11 +9,12 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, Request, RequestErrorKind};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::server_api::{ServerApi, stream_words};
 use crate::setup_error::SetupError;
@@ -24,6 +25,12 @@ const CHUNK: usize = 128 << 10;
 const COMPLETE: u16 = 204;
 /// Until the next piece, or the answer to one. The server has to read or write the disk meanwhile.
 const PIECE: Duration = Duration::from_secs(30);
+/// Until the answer to the last piece: by then the server has written and checked everything.
+const LAST_PIECE: Duration = Duration::from_secs(300);
+/// The server gives up a restoration whose pieces stay out after 5 s (nats-server 2.15, `processStreamRestore`).
+const STALLED: Duration = Duration::from_secs(8);
+/// `JSStreamNameExistRestoreFailedErr` of the JetStream API.
+const NAME_TAKEN: u64 = 10130;
 /// Until a restored stream has all its consumers.
 const CONSUMERS: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -147,20 +154,20 @@ pub(crate) async fn restore(
     }
     let api = ServerApi::new(client);
     let what = format!("restoring {}", stream_words(stream));
-    let begun: RestoreBegun = api.restore(stream, &head).await?;
+    let begun: RestoreBegun = match api.restore(stream, &head).await {
+        Err(SetupError::Refused {
+            code: NAME_TAKEN, ..
+        }) => {
+            forget_remains(&api, stream, &what).await?;
+            api.restore(stream, &head).await?
+        }
+        begun => begun?,
+    };
     let mut piece = vec![0; CHUNK];
     loop {
         let length = read_piece(&mut file, &mut piece).map_err(|error| of_file(&path, &error))?;
-        let bytes = piece.get(..length).unwrap_or_default().to_vec();
-        let sent = timeout(
-            PIECE,
-            client.request(begun.deliver_subject.clone(), bytes.into()),
-        );
-        let answer = match sent.await {
-            Ok(Ok(answer)) => answer.payload,
-            Ok(Err(error)) => return Err(no_answer(&what, &error.to_string())),
-            Err(_) => return Err(no_answer(&what, "the transfer stopped")),
-        };
+        let bytes = Bytes::copy_from_slice(piece.get(..length).unwrap_or_default());
+        let answer = send_piece(client, &begun.deliver_subject, bytes, &what).await?;
         if !answer.is_empty() {
             let said: PieceAnswer =
                 serde_json::from_slice(&answer).map_err(|error| SetupError::Answer {
@@ -183,7 +190,7 @@ pub(crate) async fn restore(
     let all_there = async {
         // A cluster assigns them one by one.
         while (api.consumers(stream).await?.len() as u64) < consumers.unwrap_or(0) {
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
         }
         Ok::<(), SetupError>(())
     };
@@ -192,6 +199,47 @@ pub(crate) async fn restore(
         .map_err(|_| no_answer(&what, "not every consumer came back"))??;
     fs::rename(&path, path.with_extension("restored")).map_err(|error| of_file(&path, &error))?;
     Ok(true)
+}
+
+/// Takes away what a restoration that was cut off has left: in a cluster its name stays assigned, without a stream, and no server ever
+/// deletes it (nats-server 2.15, `processStreamAssignmentResults`: "Leave failed restore assignments for explicit cleanup"). Nothing
+/// is lost: the file has everything until its stream is complete.
+async fn forget_remains(api: &ServerApi, stream: &str, what: &str) -> Result<(), SetupError> {
+    let until = Instant::now() + STALLED;
+    // A restoration that still runs, or a stream that comes up late, shows by then.
+    while Instant::now() < until {
+        if api.stream(stream).await?.is_some() {
+            return Err(no_answer(what, "the stream has just appeared"));
+        }
+        sleep(PAUSE).await;
+    }
+    api.delete_stream(stream).await.map(drop)
+}
+
+/// Sends a piece, once it can reach the server that restores: that may be another one than this client's, whose subscription is known here
+/// a moment after its answer. Only a piece that nobody has taken is sent again.
+async fn send_piece(
+    client: &Client,
+    subject: &str,
+    bytes: Bytes,
+    what: &str,
+) -> Result<Bytes, SetupError> {
+    let patience = if bytes.is_empty() { LAST_PIECE } else { PIECE };
+    let until = Instant::now() + STALLED;
+    loop {
+        let request = Request::new()
+            .payload(bytes.clone())
+            .timeout(Some(patience));
+        match client.send_request(subject.to_owned(), request).await {
+            Ok(answer) => return Ok(answer.payload),
+            Err(error)
+                if error.kind() == RequestErrorKind::NoResponders && Instant::now() < until =>
+            {
+                sleep(PAUSE / 10).await;
+            }
+            Err(error) => return Err(no_answer(what, &error.to_string())),
+        }
+    }
 }
 
 fn file_of(folder: &Path, stream: &str) -> PathBuf {

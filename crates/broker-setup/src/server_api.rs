@@ -27,6 +27,8 @@ const MOST_PAGES: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct ServerApi {
     context: Context,
+    /// For the one request that must not be repeated.
+    patient: Context,
 }
 
 #[derive(Serialize)]
@@ -51,8 +53,10 @@ struct Done {}
 
 impl ServerApi {
     pub(crate) fn new(client: &Client) -> Self {
+        let context = |attempt| ContextBuilder::new().timeout(attempt).build(client.clone());
         Self {
-            context: ContextBuilder::new().timeout(ATTEMPT).build(client.clone()),
+            context: context(ATTEMPT),
+            patient: context(PATIENCE),
         }
     }
 
@@ -117,15 +121,25 @@ impl ServerApi {
             .await
     }
 
-    /// Announces a snapshot; the answer tells where to send it.
+    /// Announces a snapshot; the answer tells where to send it. It is asked once: a second one would find the name taken by the first.
     pub(crate) async fn restore<T: Serialize, V: DeserializeOwned>(
         &self,
         stream: &str,
         request: &T,
     ) -> Result<V, SetupError> {
         let what = format!("restoring {}", stream_words(stream));
-        self.ask(&what, format!("STREAM.RESTORE.{stream}"), request)
+        let subject = format!("STREAM.RESTORE.{stream}");
+        self.ask_with(&self.patient, PATIENCE, &what, subject, request)
             .await
+    }
+
+    /// Whether there was one.
+    pub(crate) async fn delete_stream(&self, stream: &str) -> Result<bool, SetupError> {
+        let what = format!("deleting {}", stream_words(stream));
+        let answer = self
+            .ask::<_, Done>(&what, format!("STREAM.DELETE.{stream}"), &Nothing {})
+            .await;
+        Ok(absent_is_none(answer, ErrorCode::STREAM_NOT_FOUND)?.is_some())
     }
 
     /// Whether there was one.
@@ -164,8 +178,25 @@ impl ServerApi {
         Ok(all)
     }
 
-    /// Asks until the server answers or patience ends. Every request here may be repeated.
+    /// Asks until the server answers or patience ends, for a request that may be repeated.
     async fn ask<T, V>(&self, what: &str, subject: String, payload: &T) -> Result<V, SetupError>
+    where
+        T: Serialize,
+        V: DeserializeOwned,
+    {
+        self.ask_with(&self.context, ATTEMPT, what, subject, payload)
+            .await
+    }
+
+    /// `attempt` is the time-out of the context. With all of [`PATIENCE`] in it, only what no server has taken is asked again.
+    async fn ask_with<T, V>(
+        &self,
+        context: &Context,
+        attempt: Duration,
+        what: &str,
+        subject: String,
+        payload: &T,
+    ) -> Result<V, SetupError>
     where
         T: Serialize,
         V: DeserializeOwned,
@@ -174,9 +205,8 @@ impl ServerApi {
         loop {
             // A connection that is not there yet takes requests and sends them later: hence a deadline of our own.
             let asked = tokio::time::timeout(
-                ATTEMPT,
-                self.context
-                    .request::<_, T, Response<V>>(subject.clone(), payload),
+                attempt,
+                context.request::<_, T, Response<V>>(subject.clone(), payload),
             );
             let reason = match asked.await {
                 Ok(Ok(Response::Ok(answer))) => return Ok(answer),

@@ -35,6 +35,51 @@ oom_score = 0
 """
 
 
+# k3s's own file with what a test machine cannot do left out; k3s fills in the braces.
+K3S_CONTAINERD = """version = 3
+root = {{ printf "%q" .NodeConfig.Containerd.Root }}
+state = {{ printf "%q" .NodeConfig.Containerd.State }}
+[grpc]
+  address = {{ printf "%q" .NodeConfig.Containerd.Address }}
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "10010"
+[plugins.'io.containerd.cri.v1.runtime']
+  # no right here to lower a score, and no AppArmor
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  device_ownership_from_security_context = {{ .NonrootDevices }}
+  enable_unprivileged_ports = {{ .EnableUnprivileged }}
+  enable_unprivileged_icmp = {{ .EnableUnprivileged }}
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "{{ .NodeConfig.AgentConfig.Snapshotter }}"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = "{{ .NodeConfig.AgentConfig.PauseImage }}"
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+  bin_dirs = [{{ printf "%q" .NodeConfig.AgentConfig.CNIBinDir }}]
+  conf_dir = {{ printf "%q" .NodeConfig.AgentConfig.CNIConfDir }}
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = {{ printf "%q" .NodeConfig.Containerd.Registry }}
+"""
+
+
+def k3s_kubelet(cgroup):
+    """What a machine of a test is without, beside what the appliance sets."""
+    return f"""apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+failCgroupV1: false
+featureGates: {{KubeletInUserNamespace: true}}
+cgroupRoot: {cgroup}
+enforceNodeAllocatable: []
+failSwapOn: false
+evictionHard: {{memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}}
+imageGCHighThresholdPercent: 99
+imageGCLowThresholdPercent: 98
+"""
+
+
 def cni(number=0):
     return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{
   "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,

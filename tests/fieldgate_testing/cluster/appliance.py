@@ -11,14 +11,16 @@ from fieldgate_testing.process import program
 
 
 class Appliance:
-    """`description` is that of appliance.yaml without `configuration`; `documents` has the configuration of each module. Both as Python objects."""
+    """`description` is that of appliance.yaml without `configuration`; `documents` has the configuration of each module. Both as Python objects.
 
-    def __init__(self, folder, description, documents, hub_ca=None):
+    `manifests` is the folder that Kubernetes reads by itself, if there is one: others' files may be in it."""
+
+    def __init__(self, folder, description, documents, hub_ca=None, manifests=None):
         self.folder = pathlib.Path(folder)
-        self.manifests = self.folder / "manifests"
+        self.manifests = manifests or self.folder / "manifests"
         self.description = description
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.manifests.mkdir(exist_ok=True)
+        self.manifests.mkdir(parents=True, exist_ok=True)
         for module, document in documents.items():
             path = self.folder / f"{module}.document.yaml"
             path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -40,8 +42,8 @@ class Appliance:
         return done
 
     def files(self):
-        """The manifest files, in the order in which k3s applies them."""
-        return sorted(self.manifests.glob("*.yaml"))
+        """The manifest files, in the order in which k3s applies them; whatever else is in that folder is not ours."""
+        return sorted(path for path in self.manifests.glob("*.yaml") if "`fieldgate manifests`" in path.read_text()[:1000])
 
     def objects(self, path=None):
         """The objects of one file, or of all."""

@@ -76,10 +76,10 @@ class Installation:
         finally:
             file.unlink()
 
-    def secrets(self, *arguments):
+    def secrets(self, *arguments, timeout=60):
         command = [program("fieldgate"), "secrets", *arguments, "--appliance", self.appliance.folder / "appliance.yaml"]
         command += ["--kubectl", self.node.kubectl_program]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0, f"fieldgate secrets ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
 
     def _pods_are_refused(self):
@@ -99,3 +99,32 @@ class Installation:
             wait_for(applied, f"{path.name} to be taken", timeout, interval=0.5)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.node.explain()}\n{self.node.explain(pods.DAPR)}") from None
+
+
+class DeviceInstallation(Installation):
+    """As on a device that has k3s: `fieldgate install` puts everything onto its disk, and k3s does the rest."""
+
+    def run(self, connection_string):
+        self.node.apply(yaml.safe_dump_all(test_hub.manifests(self.node.address)))
+        self.install()
+        # What `fieldgate install` does by systemctl on a machine that runs it.
+        self.node.restart("k3s")
+        self.stages.done("k3s started with its settings")
+        wait_for(lambda: self.node.kubectl("get", "namespace", "fieldgate", "--ignore-not-found", "-o", "name"), "the namespace", timeout=120)
+        self.node.kubectl("label", "nodes", "--all", "--overwrite", "fieldgate.io/storage=true")
+        self.make_secrets(connection_string)
+        for path in self.appliance.files():
+            self.node.apply(path)
+        self.stages.done("everything applied")
+        self.wait_ready()
+        self.stages.done("all pods ready")
+
+    def install(self, *options):
+        """Onto the disk of the node; its services are the test's."""
+        bundle = os.environ.get("FIELDGATE_BUNDLE")
+        assert bundle, "FIELDGATE_BUNDLE names no folder: run scripts/test cluster, or scripts/build-bundle and set it to target/bundle"
+        command = [program("fieldgate"), "install", "--bundle", bundle, "--root", self.node.root, "--node", "gate"]
+        command += ["--appliance", self.appliance.folder / "appliance.yaml", *options]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"fieldgate install ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout

@@ -1,5 +1,7 @@
 """Pods by what they belong to, and what happened to them."""
 
+import json
+
 from fieldgate_testing.waiting import wait_for
 
 DAPR = "dapr-system"
@@ -44,6 +46,15 @@ def delete(node, pod, grace=None):
     metadata = pod["metadata"]
     more = [] if grace is None else [f"--grace-period={grace}"]
     node.kubectl("delete", "pod", metadata["name"], "-n", metadata["namespace"], "--wait=false", "--ignore-not-found", *more)
+
+
+def wait_gone(node, selector, namespace="fieldgate", timeout=120):
+    """Until no such pod is left; the message of a failure says what the last ones wait for."""
+    try:
+        wait_for(lambda: not node.pods(namespace, selector), f"the pods with {selector} to be gone", timeout, interval=0.2)
+    except AssertionError as error:
+        left = [json.dumps({"name": name(pod), "deleted": pod["metadata"].get("deletionTimestamp"), **pod["status"]}, indent=1) for pod in node.pods(namespace, selector)]
+        raise AssertionError("\n".join([str(error), *left, node.explain(namespace), node.say("kubelet")])) from None
 
 
 def successor(node, selector, old, namespace="fieldgate", timeout=180):

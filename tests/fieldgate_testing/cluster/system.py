@@ -10,7 +10,7 @@ from . import pods
 from .audit import Audit
 from .appliance import Appliance
 from .broker import ClusterBroker, User, secret, url
-from .installation import MODULES, Installation
+from .installation import MODULES, DeviceInstallation, Installation
 from .plc import Plc
 
 STATE = "/var/lib/fieldgate/state"
@@ -54,9 +54,12 @@ class ClusterSystem:
         self.plc = Plc({1: main_job.IMAGE}, self.node.address)
         self.parts.append(self.plc.close)
         documents = {"modbus-reader": main_job.reader_document(self.node.address, self.plc.port), "iothub-module": hub_document()}
-        self.appliance = Appliance(folder / "appliance", description(), documents, self.hub.ca_file)
-        self.appliance.generate()
-        self.installation = Installation(self.node, self.appliance, self.stages)
+        self.appliance = Appliance(folder / "appliance", description(), documents, self.hub.ca_file, self.node.manifests)
+        if self.node.k3s:
+            self.installation = DeviceInstallation(self.node, self.appliance, self.stages)
+        else:
+            self.appliance.generate()
+            self.installation = Installation(self.node, self.appliance, self.stages)
         self.installation.run(self.hub.create(DEVICE)["connectionString"])
         first = main_job.telemetry(self, lambda data: True, timeout=120)
         self.stages.at(self.FIRST_MESSAGE, first["received_us"] / 1e6)

@@ -230,3 +230,44 @@ async fn one_server_becomes_three_and_one_again_with_all_it_holds() {
         ("telemetry 30", "telemetry 4")
     );
 }
+
+/// Whoever restores may be killed at any moment, and nats-server keeps the name of a stream whose pieces never came.
+#[tokio::test]
+async fn a_restoration_that_was_cut_off_is_begun_anew() {
+    let (one, three) = (plan(1), plan(3));
+    let alone = Server::running(&one);
+    let setup = alone.client("setup").await;
+    reconcile(&setup, &one).await.unwrap();
+    publish(&alone.client("modbus-reader").await, "telemetry", 50).await;
+    let folder = tempfile::tempdir().unwrap();
+    for name in STREAMS {
+        save(&setup, name, folder.path()).await.unwrap();
+    }
+
+    let mut servers = Server::cluster(&three, &alone, 3);
+    for server in &mut servers {
+        server.start();
+    }
+    let first = servers[0].client("setup").await;
+    let begun = async {
+        // As a set-up does it that ends right after.
+        let saved = std::fs::read(folder.path().join("fieldgate.stream")).unwrap();
+        let head = saved.split(|byte| *byte == b'\n').next().unwrap();
+        let mut head: serde_json::Value = serde_json::from_slice(head).unwrap();
+        head["config"]["num_replicas"] = 1.into();
+        let head = head.to_string();
+        loop {
+            let asked = first.request("$JS.API.STREAM.RESTORE.fieldgate", head.clone().into());
+            let Ok(Ok(answer)) = tokio::time::timeout(ATTEMPT, asked).await else {
+                continue;
+            };
+            if String::from_utf8_lossy(&answer.payload).contains("deliver_subject") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.unwrap();
+
+    settle(&first, &three, Missing::Restore(folder.path())).await;
+    assert_eq!(state(&first, STREAMS[0]).await.state.messages, 50);
+}

@@ -53,7 +53,7 @@ impl Bundle {
     pub(crate) fn open(folder: &Path, architecture: Architecture) -> Result<Self> {
         let folder = folder.canonicalize().with_context(|| {
             format!(
-                "--bundle {}: there is no such folder; make one with build_bundle of scripts/lib/dapr_manifests.sh",
+                "--bundle {}: there is no such folder; make one with scripts/build-bundle",
                 folder.display()
             )
         })?;
