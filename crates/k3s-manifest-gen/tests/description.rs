@@ -252,7 +252,7 @@ modules:
         "appliance.yaml:20:3: modules.modbus-reader: ",
         "configuration: modbus-reader.yaml",
     );
-    assert_eq!(told.len(), 23, "{told:#?}");
+    assert_eq!(told.len(), 25, "{told:#?}");
     has("appliance.yaml:21:33: modules.web.app_port: ", "65535");
 }
 

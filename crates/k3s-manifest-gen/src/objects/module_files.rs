@@ -92,7 +92,7 @@ pub(super) fn configuration(
         &configuration_name(module),
         &format!("{}.yaml", module.name),
         document,
-        "The module takes a change within 10 to 20 s, or refuses it and keeps what it has",
+        "The module takes a change within 10 to 30 s, or refuses it and keeps what it has",
     );
     Some(ManifestFile {
         name: format!("{}-configuration.yaml", module.name),
