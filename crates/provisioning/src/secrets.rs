@@ -98,7 +98,12 @@ impl Secrets {
                         continue;
                     }
                     found.written.push(at.clone());
-                    found.values.insert(at.to_string(), text.trim().to_owned());
+                    let text = match place.kind {
+                        // Blanks at its ends are part of it.
+                        Kind::Passphrase => text,
+                        _ => text.trim(),
+                    };
+                    found.values.insert(at.to_string(), text.to_owned());
                 }
                 Some(Value::Object(mapping)) => {
                     let name = mapping.get("file").and_then(Value::as_str);

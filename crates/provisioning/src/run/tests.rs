@@ -255,7 +255,7 @@ fn cut_off_anywhere_another_document_takes_over() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Whatever the secrets are and however they are written, applying twice changes nothing and the medium has none of them.
     #[test]
@@ -266,8 +266,8 @@ proptest! {
         form in 0..3usize,
         in_file: bool,
     ) {
-        // Blanks at the ends of a text are not told apart from none.
-        let passphrase = format!("<{passphrase}>");
+        // A literal block would take blanks at its beginning for its indentation.
+        let passphrase = format!("<{passphrase} ");
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
         let hub = format!("HostName=h.example;DeviceId=d;SharedAccessKey={key}");
         let written = |text: &str, indent: &str| match form {
