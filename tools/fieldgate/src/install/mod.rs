@@ -346,6 +346,11 @@ async fn services(args: &InstallArgs, done: &Done, appliance: &Path) -> Result<(
             NODE,
         )
         .await?;
+    // Left when k3s ran for some seconds only before its cloud controller, which takes it away, was switched off. Nothing would be scheduled.
+    let uninitialized = "node.cloudprovider.kubernetes.io/uninitialized-";
+    let _ = kubectl
+        .run(&["taint", "nodes", "--selector", &node, uninitialized])
+        .await;
     // k3s sets its node-label at the node's first registration only.
     kubectl
         .run(&[
