@@ -3,7 +3,12 @@
 
 # What a node has for itself below these names. k3s is a binary that FIELDGATE_K3S names, in place of the stand-in.
 NODE_FOLDERS="/var/lib/kubelet /var/lib/cni /var/lib/fieldgate /run/netns"
-[ -z "${FIELDGATE_K3S:-}" ] || NODE_FOLDERS+=" /var/lib/rancher /etc/rancher /run/k3s /run/flannel"
+NODE_OVERLAYS=
+if [ -n "${FIELDGATE_K3S:-}" ]; then
+  NODE_FOLDERS+=" /var/lib/rancher /etc/rancher /run/k3s /run/flannel"
+  # Where `fieldgate install` writes besides: it sees what is there and changes nothing of it.
+  NODE_OVERLAYS="/etc /usr/local"
+fi
 
 # Runs a command in network, mount and process namespaces of its own: its bridge, its mounts, what it puts into /var/lib/kubelet and every process it
 # started end with it, however it ends. Its cgroups are taken away afterwards.
@@ -12,9 +17,13 @@ in_own_node() {
   local name=fieldgate-node-$$ state status=0
   state=$(mktemp -d "${TMPDIR:-/tmp}/fieldgate-node.XXXXXX")
   make_cgroups "$name"
-  FIELDGATE_NODE_NAMESPACE=$name FIELDGATE_NODE_CGROUP=/$name FIELDGATE_NODE_STATE=$state FIELDGATE_NODE_FOLDERS=$NODE_FOLDERS \
+  FIELDGATE_NODE_NAMESPACE=$name FIELDGATE_NODE_CGROUP=/$name FIELDGATE_NODE_STATE=$state FIELDGATE_NODE_FOLDERS=$NODE_FOLDERS NODE_OVERLAYS=$NODE_OVERLAYS \
     unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -euo pipefail -c '
       mount --make-rshared /
+      for folder in $NODE_OVERLAYS; do
+        mkdir -p "$FIELDGATE_NODE_STATE/upper$folder" "$FIELDGATE_NODE_STATE/work$folder"
+        mount -t overlay -o "lowerdir=$folder,upperdir=$FIELDGATE_NODE_STATE/upper$folder,workdir=$FIELDGATE_NODE_STATE/work$folder" overlay "$folder"
+      done
       for folder in $FIELDGATE_NODE_FOLDERS; do
         mkdir -p "$folder" "$FIELDGATE_NODE_STATE$folder"
         mount --bind "$FIELDGATE_NODE_STATE$folder" "$folder"

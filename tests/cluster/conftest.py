@@ -20,7 +20,7 @@ from fieldgate_testing.cluster.system import ClusterSystem  # noqa: E402
 
 # What only looks comes first; what changes the appliance for good (its serial port) comes last.
 ORDER = ["cold_start", "main_job", "manifests", "memory", "security_pods", "security_secrets", "security_broker", "security_calls"]
-ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "mtls", "serial", "three_nodes"]
+ORDER += ["network_policies", "editing", "own_module", "sidecars", "chaos", "mtls", "serial", "three_nodes", "k3s"]
 
 
 def pytest_collection_modifyitems(items):

@@ -68,7 +68,7 @@ def test_a_new_authority_while_everything_works(system):
 
 @pytest.fixture
 def ended(tmp_path):
-    """A key, and the certificate of an authority that ended years ago."""
+    """What Dapr keeps of an authority, of one that ended years ago: a root, and the issuer that it has signed."""
 
     def openssl(*arguments):
         done = subprocess.run(["openssl", *arguments], cwd=tmp_path, capture_output=True, text=True)
@@ -77,24 +77,27 @@ def ended(tmp_path):
     (tmp_path / "ca.cnf").write_text(ENDED)
     (tmp_path / "index.txt").write_text("")
     (tmp_path / "serial").write_text("01\n")
-    openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=ended", "-keyout", "key", "-out", "csr")
-    validity = ["-startdate", "20200101000000Z", "-enddate", "20210101000000Z"]
-    openssl("ca", "-batch", "-notext", "-config", "ca.cnf", "-selfsign", "-keyfile", "key", "-in", "csr", "-out", "certificate", *validity)
-    return (tmp_path / "key").read_text(), (tmp_path / "certificate").read_text()
+    for name, signing in (("root", ["-selfsign", "-keyfile", "root.key"]), ("issuer", ["-cert", "root.crt", "-keyfile", "root.key"])):
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+        openssl("req", "-new", *key, "-subj", f"/CN={name}", "-out", f"{name}.csr")
+        validity = ["-startdate", "20200101000000Z", "-enddate", "20210101000000Z"]
+        openssl("ca", "-batch", "-notext", "-config", "ca.cnf", *signing, "-in", f"{name}.csr", "-out", f"{name}.crt", *validity)
+    return {key: (tmp_path / name).read_text() for key, name in (("ca.crt", "root.crt"), ("issuer.crt", "issuer.crt"), ("issuer.key", "issuer.key"))}
 
 
 def test_an_authority_that_has_ended_is_replaced_in_the_same_way(system, ended):
     node = system.node
-    key, certificate = ended
-    secret = {"ca.crt": certificate, "issuer.crt": certificate, "issuer.key": key}
-    for kind, data in (("secret", {name: base64.b64encode(text.encode()).decode() for name, text in secret.items()}), ("configmap", {"ca.crt": certificate})):
+    coded = {name: base64.b64encode(text.encode()).decode() for name, text in ended.items()}
+    for kind, data in (("secret", coded), ("configmap", {"ca.crt": ended["ca.crt"]})):
         node.kubectl("patch", kind, BUNDLE, "-n", pods.DAPR, "--type", "merge", "--patch", json.dumps({"data": data}))
     for pod in node.pods(pods.DAPR, SENTRY):
         pods.delete(node, pod)
 
     def told():
         """Sentry ends at once, and says why."""
-        return any("expired" in node.kubectl("logs", pods.name(pod), "-n", pods.DAPR, *more, check=False) for pod in node.pods(pods.DAPR, SENTRY) for more in ([], ["--previous"]))
+        logs = [node.kubectl("logs", pods.name(pod), "-n", pods.DAPR, *more, check=False) for pod in node.pods(pods.DAPR, SENTRY) for more in ([], ["--previous"])]
+        assert any("expired" in log for log in logs), logs
+        return True
 
     wait_for(told, "sentry to say that its authority has ended", timeout=120, interval=0.5)
     assert not pods.ready_pods(node, SENTRY, pods.DAPR)

@@ -32,7 +32,7 @@ NAME:
   limits: {cpu: 500m, memory: 128MiB}
   # Where Kubernetes asks whether it is alive, and whether it can do its work (GET, 200 is yes).
   # probes: {port: 8080, live: /healthz, ready: /readyz}
-  # A document of its own: becomes NAME.configuration.yaml, and in the pod the file that FIELDGATE_CONFIG names.
+  # A document of its own: becomes NAME-configuration.yaml, and in the pod the file that FIELDGATE_CONFIG names.
   # configuration: NAME.yaml
   # A volume at /var/lib/fieldgate/state that outlives the pod.
   # storage: 64MiB

@@ -166,6 +166,8 @@ modules:
   broker: {image: x/b:1}
   modbus-reader: {}
   web: {image: x/w:1, app_port: 70000}
+  coredns: {image: x/c:1}
+  web-configuration: {image: x/c:1}
 ",
     );
     let has = |begin: &str, part: &str| {
@@ -244,11 +246,13 @@ modules:
         "1 to 65535",
     );
     has("appliance.yaml:19:3: modules.broker: ", "take another");
+    has("appliance.yaml:22:3: modules.coredns: ", "another file");
+    has("appliance.yaml:23:3: modules.web-configuration: ", "another file");
     has(
         "appliance.yaml:20:3: modules.modbus-reader: ",
         "configuration: modbus-reader.yaml",
     );
-    assert_eq!(told.len(), 23, "{told:#?}");
+    assert_eq!(told.len(), 25, "{told:#?}");
     has("appliance.yaml:21:33: modules.web.app_port: ", "65535");
 }
 

@@ -43,7 +43,7 @@ impl Site {
                 ],
             });
             files.push(ManifestFile {
-                name: format!("{module}.configuration.yaml"),
+                name: format!("{module}-configuration.yaml"),
                 purpose: "What it does.".to_owned(),
                 ownership: Ownership::Seed,
                 objects: vec![Object::new(
@@ -417,7 +417,7 @@ fn wrong_overrides_are_told_by_line_and_nothing_is_written() {
 fn an_override_for_nothing_is_told() {
     let site = Site::new();
     site.put("raeder.yaml.override", OVERRIDE);
-    site.put("reader.configuration.yaml.override", OVERRIDE);
+    site.put("reader-configuration.yaml.override", OVERRIDE);
     let message = site.refused(false, &[]);
     assert!(
         message.contains("raeder.yaml.override: changes raeder.yaml, which is not generated"),
@@ -431,7 +431,7 @@ fn an_override_for_nothing_is_told() {
 fn a_seed_is_written_once_and_then_its_owners() {
     let mut site = Site::new();
     site.write();
-    let name = "reader.configuration.yaml";
+    let name = "reader-configuration.yaml";
     site.edit(name, "links: []", "links: [] # mine");
     let edited = site.text(name);
     site.document = "links: []\ngroups: []\n";
@@ -461,7 +461,7 @@ fn a_seed_is_written_once_and_then_its_owners() {
 fn a_seed_that_kubernetes_would_refuse_is_told() {
     let site = Site::new();
     site.write();
-    let name = "reader.configuration.yaml";
+    let name = "reader-configuration.yaml";
     site.edit(name, "data:", "dada:");
     let plan = site.write();
     match action(&plan, name) {
@@ -492,14 +492,14 @@ fn files_of_a_module_that_is_gone() {
         &Action::Stale { is_seed: false }
     );
     assert_eq!(
-        action(&plan, "other.configuration.yaml"),
+        action(&plan, "other-configuration.yaml"),
         &Action::Stale { is_seed: true }
     );
     assert!(!site.path("other.yaml").exists() && !site.path(".fieldgate/other.yaml.base").exists());
     for kept in [
         "third.yaml",
-        "other.configuration.yaml",
-        "third.configuration.yaml",
+        "other-configuration.yaml",
+        "third-configuration.yaml",
         "mine.yaml",
     ] {
         assert!(site.path(kept).exists(), "{kept}");

@@ -54,8 +54,9 @@ def put(root, path, text):
     place.write_text(text)
 
 
-def write_settings(root, cgroup, **own):
+def write_settings(cgroup, root="/", **own):
     """What a machine of a test needs besides, in files that sort after the appliance's own. `root` is where the machine's `/` is seen."""
+    root = pathlib.Path(root)
     if not archives():
         own = {**own, "pause-image": files.PAUSE}
     put(root, SETTINGS / "config.yaml.d/20-test.yaml", "".join(f"{key}: {value}\n" for key, value in own.items()))
@@ -64,7 +65,7 @@ def write_settings(root, cgroup, **own):
 
 
 class K3s(Server):
-    """`k3s server` on a machine that has nothing of ours yet. What is to be on its disk goes below `root`."""
+    """`k3s server` on a machine that has nothing of ours yet."""
 
     k3s = True
     routes = False
@@ -72,13 +73,17 @@ class K3s(Server):
     def __init__(self, folder):
         super().__init__(folder)
         self.agent = K3sAgent
-        self.root = pathlib.Path(os.environ["FIELDGATE_NODE_STATE"])
         self.manifests = MANIFESTS
         self.runtime_endpoint = RUNTIME
         self.ctr_command = ctr(RUNTIME)
         self.kubectl_command = [*tool("kubectl"), "--kubeconfig", str(SETTINGS / "k3s.yaml"), "--cache-dir", str(self.folder / "kubectl-cache")]
         self.kubectl_wrapper()
         self.main = None
+
+    @property
+    def environment(self):
+        """In which k3s is found as on a device."""
+        return {**os.environ, **environment(), "NO_COLOR": "1"}
 
     @property
     def processes(self):
@@ -91,8 +96,8 @@ class K3s(Server):
     def start(self):
         self.make_network()
         own = {"node-name": NAME, "node-ip": ADDRESS, "advertise-address": ADDRESS, "flannel-iface": "node0", "token": TOKEN, "resolv-conf": self._no_names()}
-        write_settings(self.root, os.environ["FIELDGATE_NODE_CGROUP"], **own, **({} if archives() else {"disable+": "[coredns]"}))
-        place = self.root / DATA.relative_to("/") / "agent/images"
+        write_settings(os.environ["FIELDGATE_NODE_CGROUP"], **own, **({} if archives() else {"disable+": "[coredns]"}))
+        place = DATA / "agent/images"
         place.mkdir(parents=True, exist_ok=True)
         for archive in archives() or self.own_images():
             shutil.copy(archive, place)
@@ -151,7 +156,7 @@ class K3sAgent(Machine):
         own = {"server": server.server, "token": TOKEN, "node-name": name, "node-ip": self.address, "flannel-iface": "eth0"}
         own |= {"resolv-conf": server.folder / "resolv.conf", "node-label": "[fieldgate.io/storage=true]", "nonroot-devices": "true"}
         own |= {"disable-default-registry-endpoint": "true"}
-        write_settings(self.state, self.cgroup, **own)
+        write_settings(self.cgroup, self.state, **own)
         images = self.state / DATA.relative_to("/") / "agent/images"
         images.mkdir(parents=True, exist_ok=True)
         for archive in archives() or [server.folder / "pause.tar"]:

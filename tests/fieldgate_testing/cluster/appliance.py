@@ -50,7 +50,7 @@ class Appliance:
         return [item for file in ([path] if path else self.files()) for item in yaml.safe_load_all(file.read_text()) if item]
 
     def configuration_file(self, module):
-        return self.manifests / f"{module}.configuration.yaml"
+        return self.manifests / f"{module}-configuration.yaml"
 
     def read_document(self, module):
         """The text of a module's configuration out of its manifest file."""

@@ -1,5 +1,6 @@
 """Everything that makes a node an appliance, put there in the worst order: the modules first, what injects their sidecars last."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -67,12 +68,18 @@ class Installation:
 
     def make_secrets(self, connection_string):
         """As on a device: the keys are made there, the connection string comes in a file."""
+        with self.connection_string_file(connection_string) as file:
+            self.secrets()
+            self.secrets("iothub", "--connection-string-file", file)
+
+    @contextlib.contextmanager
+    def connection_string_file(self, connection_string):
+        """Only as long as it is needed."""
         file = self.appliance.folder / "connection-string"
         file.touch(mode=0o600)
         file.write_text(connection_string)
         try:
-            self.secrets()
-            self.secrets("iothub", "--connection-string-file", file)
+            yield file
         finally:
             file.unlink()
 
@@ -106,25 +113,31 @@ class DeviceInstallation(Installation):
 
     def run(self, connection_string):
         self.node.apply(yaml.safe_dump_all(test_hub.manifests(self.node.address)))
-        self.install()
-        # What `fieldgate install` does by systemctl on a machine that runs it.
+        # Nothing here is run by systemd, so the settings of k3s are new until it has been restarted.
+        told = self.install(status=1)
+        assert "restart k3s in its own way, then run this command again" in told, told
         self.node.restart("k3s")
         self.stages.done("k3s started with its settings")
-        wait_for(lambda: self.node.kubectl("get", "namespace", "fieldgate", "--ignore-not-found", "-o", "name"), "the namespace", timeout=120)
-        self.node.kubectl("label", "nodes", "--all", "--overwrite", "fieldgate.io/storage=true")
-        self.make_secrets(connection_string)
+        self.install()
+        self.stages.done("installed")
+        with self.connection_string_file(connection_string) as file:
+            self.secrets("iothub", "--connection-string-file", file)
         for path in self.appliance.files():
             self.node.apply(path)
         self.stages.done("everything applied")
         self.wait_ready()
         self.stages.done("all pods ready")
 
-    def install(self, *options):
-        """Onto the disk of the node; its services are the test's."""
+    def install(self, *options, status=0):
         bundle = os.environ.get("FIELDGATE_BUNDLE")
         assert bundle, "FIELDGATE_BUNDLE names no folder: run scripts/test cluster, or scripts/build-bundle and set it to target/bundle"
-        command = [program("fieldgate"), "install", "--bundle", bundle, "--root", self.node.root, "--node", "gate"]
-        command += ["--appliance", self.appliance.folder / "appliance.yaml", *options]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"fieldgate install ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return self.run_fieldgate("install", "--bundle", bundle, "--appliance", self.appliance.folder / "appliance.yaml", "--node", "gate", *options, status=status)
+
+    def uninstall(self, *options):
+        return self.run_fieldgate("uninstall", *options)
+
+    def run_fieldgate(self, *arguments, status=0):
+        command = [program("fieldgate"), *arguments, "--kubectl", self.node.kubectl_program]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, env=self.node.environment)
+        assert done.returncode == status, f"fieldgate {arguments[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr

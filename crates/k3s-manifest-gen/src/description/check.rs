@@ -13,6 +13,19 @@ use super::{Appliance, Broker};
 
 /// Names that the broker's own objects have.
 const TAKEN: [&str; 5] = ["broker", "broker-setup", "setup", "setup-public", "routes"];
+/// Files of k3s's manifests folder that are not modules' (k3s 1.34, `manifests/`, and Dapr's): a module of that name would overwrite one,
+/// or be disabled with it.
+const TAKEN_FILES: [&str; 9] = [
+    "ccm",
+    "coredns",
+    "dapr",
+    "dapr-crds",
+    "local-storage",
+    "metrics-server",
+    "rolebindings",
+    "runtimes",
+    "traefik",
+];
 /// Ports of the sidecar in every pod.
 const SIDECAR_PORTS: [u16; 5] = [3500, 3501, 9090, 50001, 50002];
 /// Environment variables that the pod gets anyway, beside those of Dapr.
@@ -151,6 +164,13 @@ impl Appliance {
             problems.add_at_key(
                 &at,
                 format!("{name} is a name of Fieldgate's own objects; take another"),
+            );
+        } else if TAKEN_FILES.contains(&name) || name.ends_with("-configuration") {
+            problems.add_at_key(
+                &at,
+                format!(
+                    "{name}.yaml is another file in the manifests folder of k3s; take another name"
+                ),
             );
         }
         let is_custom = Known::of(name) == Known::Custom;

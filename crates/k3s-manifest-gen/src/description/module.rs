@@ -13,7 +13,7 @@ use super::topic::Topic;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Module {
-    /// The file with the module's configuration document; it becomes `<module>.configuration.yaml` once, and that file is yours.
+    /// The file with the module's configuration document; it becomes `<module>-configuration.yaml` once, and that file is yours.
     pub configuration: Option<String>,
     /// The image of a module of your own; the node must have it, or be able to fetch it.
     pub image: Option<String>,

@@ -78,7 +78,8 @@ pub(super) fn generated(
     }
 }
 
-/// `<module>.configuration.yaml`, where the module has a document.
+/// `<module>-configuration.yaml`, where the module has a document. Not `<module>.configuration.yaml`: k3s (1.34, pkg/deploy) calls what it
+/// applies by the file's name up to the first dot, and takes away what is no longer in the file of that name.
 pub(super) fn configuration(
     appliance: &Appliance,
     documents: &Documents,
@@ -91,10 +92,10 @@ pub(super) fn configuration(
         &configuration_name(module),
         &format!("{}.yaml", module.name),
         document,
-        "The module takes a change within 10 to 20 s, or refuses it and keeps what it has",
+        "The module takes a change within 10 to 30 s, or refuses it and keeps what it has",
     );
     Some(ManifestFile {
-        name: format!("{}.configuration.yaml", module.name),
+        name: format!("{}-configuration.yaml", module.name),
         purpose: format!("The configuration of {}. Yours to edit.", module.name),
         ownership: Ownership::Seed,
         objects: vec![map],

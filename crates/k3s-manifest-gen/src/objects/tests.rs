@@ -58,17 +58,20 @@ fn the_files_of_an_appliance() {
             "fieldgate-broker.yaml",
             "bare.yaml",
             "iothub-module.yaml",
-            "iothub-module.configuration.yaml",
+            "iothub-module-configuration.yaml",
             "modbus-reader.yaml",
-            "modbus-reader.configuration.yaml",
+            "modbus-reader-configuration.yaml",
             "my-filter.yaml",
         ]
     );
     for file in &files {
-        let seed = file.name.contains(".configuration.");
+        let seed = file.name.contains("-configuration.");
         assert_eq!(file.ownership == Ownership::Seed, seed, "{}", file.name);
         assert!(file.purpose.ends_with('.'), "{}", file.purpose);
     }
+    // Of two files with the same name up to the first dot, k3s takes away what the other has.
+    let apart: BTreeSet<_> = names.iter().map(|name| name.split('.').next()).collect();
+    assert_eq!(apart.len(), names.len());
 }
 
 #[test]

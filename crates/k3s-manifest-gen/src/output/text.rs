@@ -12,7 +12,7 @@ use crate::yaml::emit;
 const CHECKSUM: &str = "# fieldgate-checksum: sha256:";
 const SEED: &str = "# fieldgate-seed: ";
 /// How a file of a module's configuration ends.
-pub(super) const SEED_ENDING: &str = ".configuration.yaml";
+pub(super) const SEED_ENDING: &str = "-configuration.yaml";
 /// How the file of a person's changes ends.
 pub(super) const OVERRIDE_ENDING: &str = ".override";
 
@@ -148,7 +148,7 @@ mod tests {
 
     fn file(ownership: Ownership) -> ManifestFile {
         ManifestFile {
-            name: "x.configuration.yaml".to_owned(),
+            name: "x-configuration.yaml".to_owned(),
             purpose: "for tests.".to_owned(),
             ownership,
             objects: vec![

@@ -102,6 +102,11 @@ pub(crate) fn k3s_unit(agent: bool) -> &'static str {
     if agent { "k3s-agent" } else { "k3s" }
 }
 
+/// Whether systemd runs this machine (sd_booted(3)); k3s also runs under OpenRC and others.
+pub(crate) fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 /// `systemctl …`
 pub(crate) async fn systemctl(arguments: &[&str]) -> Result<()> {
     let words = format!("systemctl {}", arguments.join(" "));

@@ -323,15 +323,7 @@ async fn services(args: &InstallArgs, done: &Done, appliance: &Path) -> Result<(
         Some(node) => node.clone(),
         None => machine::host_name()?,
     };
-    machine::systemctl(&["daemon-reload"]).await?;
-    if done.k3s {
-        let unit = machine::k3s_unit(args.agent);
-        say(&format!("restarting {unit}"));
-        machine::systemctl(&["restart", unit]).await?;
-    }
-    machine::systemctl(&["enable", PLUGIN_UNIT]).await?;
-    let verb = if done.plugin { "restart" } else { "start" };
-    machine::systemctl(&[verb, PLUGIN_UNIT]).await?;
+    start_services(machine::k3s_unit(args.agent), done).await?;
 
     if args.agent {
         say(&format!(
@@ -383,6 +375,29 @@ async fn services(args: &InstallArgs, done: &Done, appliance: &Path) -> Result<(
         );
     }
     Ok(())
+}
+
+/// Restarts and starts what the files are for.
+async fn start_services(k3s: &str, done: &Done) -> Result<()> {
+    if !machine::has_systemd() {
+        if done.k3s {
+            bail!(
+                "the settings of k3s are new, and this machine has no systemd: restart {k3s} in its own way, then run this command again"
+            );
+        }
+        say(&format!(
+            "this machine has no systemd: have its service manager run what {PLUGIN_UNIT} in /etc/systemd/system describes"
+        ));
+        return Ok(());
+    }
+    machine::systemctl(&["daemon-reload"]).await?;
+    if done.k3s {
+        say(&format!("restarting {k3s}"));
+        machine::systemctl(&["restart", k3s]).await?;
+    }
+    machine::systemctl(&["enable", PLUGIN_UNIT]).await?;
+    let verb = if done.plugin { "restart" } else { "start" };
+    machine::systemctl(&[verb, PLUGIN_UNIT]).await
 }
 
 #[cfg(test)]

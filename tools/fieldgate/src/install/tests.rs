@@ -33,7 +33,7 @@ impl Generate for Written {
             output.join(".fieldgate/modbus-reader.yaml.base"),
             "kind: PersistentVolume\n",
         )?;
-        let seed = output.join("modbus-reader.configuration.yaml");
+        let seed = output.join("modbus-reader-configuration.yaml");
         if !seed.exists() {
             fs::write(seed, "# yours\nkind: ConfigMap\n")?;
         }
@@ -211,7 +211,7 @@ fn without_purge_a_persons_own_and_stored_events_stay_and_come_back() {
     device.install().unwrap();
     let manifests = "k3s/server/manifests";
     fs::write(
-        device.path(&format!("{manifests}/modbus-reader.configuration.yaml")),
+        device.path(&format!("{manifests}/modbus-reader-configuration.yaml")),
         "# mine\n",
     )
     .unwrap();
@@ -233,7 +233,7 @@ fn without_purge_a_persons_own_and_stored_events_stay_and_come_back() {
 
     device.install().unwrap();
     for (name, text) in [
-        ("modbus-reader.configuration.yaml", "# mine\n"),
+        ("modbus-reader-configuration.yaml", "# mine\n"),
         ("modbus-reader.yaml.override", "# mine, too\n"),
     ] {
         assert_eq!(

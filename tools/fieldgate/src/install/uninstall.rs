@@ -67,7 +67,9 @@ pub(crate) async fn run(args: UninstallArgs) -> Result<()> {
             delete_objects(&places, &record, &kubectl, args.purge).await?;
         }
         // A unit that is gone already is not worth stopping for.
-        if let Err(error) = machine::systemctl(&["disable", "--now", PLUGIN_UNIT]).await {
+        if machine::has_systemd()
+            && let Err(error) = machine::systemctl(&["disable", "--now", PLUGIN_UNIT]).await
+        {
             eprintln!("{error:#}");
         }
     }
@@ -76,7 +78,11 @@ pub(crate) async fn run(args: UninstallArgs) -> Result<()> {
         return dry_run(&places, &record, args.purge, tell);
     }
     files(&places, record, args.purge, tell)?;
-    if on_device {
+    if on_device && !machine::has_systemd() {
+        say(&format!(
+            "this machine has no systemd: end serial-device-plugin and restart {unit} in its own way"
+        ));
+    } else if on_device {
         machine::systemctl(&["daemon-reload"]).await?;
         say(&format!("restarting {unit}"));
         machine::systemctl(&["restart", unit]).await?;

@@ -13,7 +13,7 @@ use k3s_manifest_gen::{Appliance, description, new_module};
 /// Writes the Kubernetes manifests of an appliance
 ///
 /// One file per module, to be read and edited by people. A change of a generated file belongs into FILE.override next to it; an edit inside
-/// a generated file is reported and never overwritten. FILE.configuration.yaml is yours from the beginning.
+/// a generated file is reported and never overwritten. FILE-configuration.yaml is yours from the beginning.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ManifestsArgs {

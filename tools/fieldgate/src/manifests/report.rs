@@ -89,7 +89,7 @@ fn notes(step: &Step, namespace: &str) -> Vec<String> {
             .chain(["Kubernetes would not take it so: mend it".to_owned()])
             .collect(),
         Action::Keep { differs: true, .. } => {
-            let module = file.trim_end_matches(".configuration.yaml");
+            let module = file.trim_end_matches("-configuration.yaml");
             vec![format!(
                 "differs from the description's document; --reset {module} would take that over"
             )]
