@@ -144,10 +144,10 @@ qemu_accelerator() {
   if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then echo kvm; else echo tcg; fi
 }
 
-# Each line of the console with the seconds since the start.
+# Each line of the console with the seconds since the start, without what firmware and systemd do to the screen.
 with_seconds() {
   local line begun=${EPOCHREALTIME/[.,]/} now
-  while IFS= read -r line; do
+  sed -u -e 's/\x1b\][^\a\x1b]*\(\a\|\x1b\\\)//g' -e 's/\x1b\[[0-9;?=!]*[a-zA-Z]//g' -e 's/\x1b[c78]//g' | while IFS= read -r line; do
     now=$(((${EPOCHREALTIME/[.,]/} - begun) / 100000))
     printf '%5d.%d  %s\n' $((now / 10)) $((now % 10)) "${line%$'\r'}"
   done
