@@ -247,7 +247,10 @@ modules:
     );
     has("appliance.yaml:19:3: modules.broker: ", "take another");
     has("appliance.yaml:22:3: modules.coredns: ", "another file");
-    has("appliance.yaml:23:3: modules.web-configuration: ", "another file");
+    has(
+        "appliance.yaml:23:3: modules.web-configuration: ",
+        "another file",
+    );
     has(
         "appliance.yaml:20:3: modules.modbus-reader: ",
         "configuration: modbus-reader.yaml",

@@ -53,6 +53,7 @@ state = {{ printf "%q" .NodeConfig.Containerd.State }}
   enable_unprivileged_icmp = {{ .EnableUnprivileged }}
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "{{ .NodeConfig.AgentConfig.Snapshotter }}"
+  use_local_image_pull = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "{{ .NodeConfig.AgentConfig.PauseImage }}"
 [plugins.'io.containerd.cri.v1.runtime'.cni]

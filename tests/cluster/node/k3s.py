@@ -94,9 +94,10 @@ class K3s(Server):
     # ---- life
 
     def start(self):
+        """As after k3s's own installation without Traefik: its chart cannot be taken off again without k3s's Helm controller."""
         self.make_network()
         own = {"node-name": NAME, "node-ip": ADDRESS, "advertise-address": ADDRESS, "flannel-iface": "node0", "token": TOKEN, "resolv-conf": self._no_names()}
-        write_settings(os.environ["FIELDGATE_NODE_CGROUP"], **own, **({} if archives() else {"disable+": "[coredns]"}))
+        write_settings(os.environ["FIELDGATE_NODE_CGROUP"], **own, **{"disable+": "[traefik]" if archives() else "[traefik, coredns]"})
         place = DATA / "agent/images"
         place.mkdir(parents=True, exist_ok=True)
         for archive in archives() or self.own_images():

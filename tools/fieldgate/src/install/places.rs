@@ -45,6 +45,11 @@ impl Places {
         PathBuf::from("/etc/rancher/k3s/config.yaml.d/10-fieldgate.yaml")
     }
 
+    /// What k3s still needs when the settings are taken off.
+    pub(crate) fn k3s_kept(&self) -> PathBuf {
+        PathBuf::from("/etc/rancher/k3s/config.yaml.d/09-kept-by-fieldgate.yaml")
+    }
+
     pub(crate) fn registries(&self) -> PathBuf {
         PathBuf::from("/etc/rancher/k3s/registries.yaml")
     }

@@ -205,6 +205,18 @@ fn taking_off_leaves_what_was_there_before() {
 }
 
 #[test]
+fn encrypted_secrets_stay_readable_for_k3s() {
+    let device = Device::new();
+    let settings = "bundle/k3s/config.yaml.d/10-fieldgate.yaml";
+    device.put(settings, "disable: [traefik]\nsecrets-encryption: true\n");
+    device.install().unwrap();
+    device.uninstall(true);
+    let kept = device.path("etc/rancher/k3s/config.yaml.d/09-kept-by-fieldgate.yaml");
+    let kept = fs::read_to_string(kept).unwrap();
+    assert!(kept.ends_with("\nsecrets-encryption: true\n"), "{kept}");
+}
+
+#[test]
 fn without_purge_a_persons_own_and_stored_events_stay_and_come_back() {
     let device = Device::new();
     let before = device.tree();

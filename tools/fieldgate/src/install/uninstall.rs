@@ -39,6 +39,14 @@ const LASTING: [&str; 4] = [
     "StorageClass",
 ];
 
+/// The key of k3s's settings, and the file that keeps it. k3s with encrypted Secrets in its database does not start without it.
+const ENCRYPTION: &str = "secrets-encryption";
+const STILL_ENCRYPTED: &str = "\
+# Left by `fieldgate uninstall`: Secrets in the database of k3s are encrypted, and without this setting it does not start any more.
+# Before you take it away: `k3s secrets-encrypt disable`, a restart of k3s, `k3s secrets-encrypt reencrypt --force --skip` (docs.k3s.io).
+secrets-encryption: true
+";
+
 /// `fieldgate uninstall`
 pub(crate) async fn run(args: UninstallArgs) -> Result<()> {
     if args.device.root.is_none() && !args.device.dry_run {
@@ -178,6 +186,7 @@ pub(super) fn files(
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
     generated(places, &record, purge, tell)?;
+    keep_encryption(places, &record, tell)?;
     for path in record.files.keys() {
         if apply::remove(places, path, &record)? {
             tell(&format!("removed {}", path.display()));
@@ -203,6 +212,29 @@ pub(super) fn files(
     // The deepest first; one that holds something stays.
     for path in record.directories.iter().rev() {
         let _ = fs::remove_dir(places.here(path));
+    }
+    Ok(())
+}
+
+/// Before the settings go, what of them is in force for good.
+fn keep_encryption(places: &Places, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    let settings = places.k3s_config();
+    let here = places.here(&settings);
+    if !record.files.contains_key(&settings) || !here.is_file() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&here).with_context(|| format!("reading {}", here.display()))?;
+    let encrypts = text.lines().any(|line| {
+        line.split_once(':')
+            .is_some_and(|(key, value)| key == ENCRYPTION && value.trim() == "true")
+    });
+    if encrypts {
+        let kept = places.k3s_kept();
+        write::file(&places.here(&kept), STILL_ENCRYPTED.as_bytes(), 0o600)?;
+        tell(&format!(
+            "left {ENCRYPTION} in {}: k3s needs it",
+            kept.display()
+        ));
     }
     Ok(())
 }
