@@ -41,8 +41,8 @@ def test_the_root_is_read_only_and_only_what_is_meant_to_be_is_not(guest):
     # Bound from the data partition; what is not here is in memory.
     found = guest.ssh("findmnt --noheadings --list --output TARGET,SOURCE,FSTYPE --types ext4,vfat,overlay | grep -v /run/k3s/").split("\n")
     writable = {line.split()[0] for line in found if line and line.split()[0] != "/" and "/var/lib/kubelet/pods/" not in line}
-    bound = {"/etc/fieldgate", "/etc/rancher", "/etc/systemd/network", "/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/fieldgate", "/var/lib/systemd"}
-    assert writable == {"/data", *bound}
+    etc = {"/etc/fieldgate", "/etc/rancher", "/etc/systemd/network", "/etc/systemd/timesyncd.conf.d"}
+    assert writable == {"/data", *etc, "/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/fieldgate", "/var/lib/systemd"}
 
 
 def test_dapr_and_modules_are_ready_with_their_sidecars(system, guest):

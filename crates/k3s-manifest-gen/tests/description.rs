@@ -71,6 +71,59 @@ fn the_smallest_description_has_all_defaults() {
 }
 
 #[test]
+fn a_document_may_stand_in_the_description() {
+    let (_, documents) = load(&[(
+        "appliance.yaml",
+        "\
+appliance: gate-7
+modules:
+  modbus-reader:
+    configuration:
+      # What is read.
+      links: []
+
+      groups: []   # nothing yet
+  filter: {image: x/f:1, configuration: {limit: 3}}
+",
+    )])
+    .unwrap();
+    assert_eq!(
+        documents.files["modbus-reader"],
+        "links: []\n\ngroups: []   # nothing yet\n"
+    );
+    assert_eq!(documents.files["filter"], "limit: 3\n");
+
+    let told = errors(
+        "\
+appliance: gate-7
+modules:
+  modbus-reader:
+    configuration:
+      links: [{name: a, serial: {path: /dev/ttyUSB0}}]
+      note: 'HostName=h;SharedAccessKey=abc'
+  filter: {image: x/f:1, configuration: 3}
+",
+    );
+    assert_told(
+        &told,
+        &[
+            (
+                "appliance.yaml:5:40: modules.modbus-reader.configuration.links[0].serial.path: ",
+                "the pod has no /dev/ttyUSB0",
+            ),
+            (
+                "appliance.yaml:6:13: modules.modbus-reader.configuration.note: ",
+                "a key in clear",
+            ),
+            (
+                "appliance.yaml:7:41: modules.filter.configuration: ",
+                "must be",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn everything_wrong_is_told_at_once() {
     let told = errors(
         "\

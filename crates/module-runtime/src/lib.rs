@@ -51,7 +51,7 @@ pub use args::ModuleArgs;
 pub use commands::{CommandError, Commands};
 pub use configuration::{
     ConfigurationError, ConfigurationWatch, Loaded, ModuleConfiguration, Problem, Problems, load,
-    load_str,
+    load_str, load_str_as_written,
 };
 pub use figures::{Figure, FigureKind, describe, standby_name};
 pub use health::{Health, HealthFlag};

@@ -75,10 +75,13 @@ class Api:
         return pods + "\n".join(events.splitlines()[-15:]) + "".join(self._last_words(namespace))
 
     def _last_words(self, namespace):
-        """The end of the log of every container that is not ready."""
+        """The end of the log of every container that is not ready, and why a pod has no node."""
         for pod in self.pods(namespace):
             name = pod["metadata"]["name"]
             status = pod["status"]
+            for condition in status.get("conditions", []):
+                if condition["type"] == "PodScheduled" and condition["status"] != "True":
+                    yield f"\n--- {name}: {condition.get('message')}"
             for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
                 if container["ready"]:
                     continue

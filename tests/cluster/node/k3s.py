@@ -11,7 +11,7 @@ from fieldgate_testing.waiting import wait_for
 
 from . import files
 from .machine import Machine
-from .server import ADDRESS, NAME, PORT, Server, listens
+from .server import ADDRESS, CABLE, NAME, PORT, Server, listens
 
 DATA = pathlib.Path("/var/lib/rancher/k3s")
 SETTINGS = pathlib.Path("/etc/rancher/k3s")
@@ -96,7 +96,7 @@ class K3s(Server):
     def start(self):
         """As after k3s's own installation without Traefik: its chart cannot be taken off again without k3s's Helm controller."""
         self.make_network()
-        own = {"node-name": NAME, "node-ip": ADDRESS, "advertise-address": ADDRESS, "flannel-iface": "node0", "token": TOKEN, "resolv-conf": self._no_names()}
+        own = {"node-name": NAME, "node-ip": ADDRESS, "advertise-address": ADDRESS, "flannel-iface": CABLE, "token": TOKEN, "resolv-conf": self._no_names()}
         write_settings(os.environ["FIELDGATE_NODE_CGROUP"], **own, **{"disable+": "[traefik]" if archives() else "[traefik, coredns]"})
         place = DATA / "agent/images"
         place.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A machine beside the first node: network, mounts and processes of its own, joined to the bridge of the first one."""
+"""A machine beside the first node: network, mounts and processes of its own, joined to the same line."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from fieldgate_testing.waiting import wait_for
 
 from . import files
 from .api import Api
-from .server import BRIDGE, make_volume
+from .server import BRIDGE, LINE, make_volume, on_line
 
 # The first process of the node: with it, everything on the node ends. What the first node has mounted is no business of this one.
 BEGIN = """
@@ -97,12 +97,12 @@ class Machine(Api):
                     (group / name).write_text((hierarchy / name).read_text())
 
     def _network(self):
-        """A cable to the bridge, and routes to the pods of all others and back."""
+        """A cable to the line, and routes to the pods of all others and back."""
         pid = self.machine.process.pid
         # That of an earlier life goes with its network, a moment later.
         wait_for(lambda: not exists(self.link), f"{self.link} to be gone")
-        ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
-        ip("link", "set", self.link, "master", BRIDGE, "up")
+        on_line("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        on_line("link", "set", self.link, "master", BRIDGE, "up")
         ip("address", "add", f"{self.address}/24", "dev", "eth0", inside=pid)
         ip("link", "set", "eth0", "up", inside=pid)
         ip("route", "add", "default", "dev", "eth0", inside=pid)
@@ -122,7 +122,7 @@ def ip(*arguments, inside=None):
 
 
 def exists(link):
-    return subprocess.run(["ip", "link", "show", link], capture_output=True).returncode == 0
+    return subprocess.run(["ip", "-n", LINE, "link", "show", link], capture_output=True).returncode == 0
 
 
 def cgroup_hierarchies():

@@ -13,7 +13,9 @@ from .api import Api
 
 NAME = "gate"
 ADDRESS = "10.41.0.1"
-BRIDGE = "node0"
+# A network namespace of its own, so that no machine's packet filter sees what two others say to each other.
+LINE, BRIDGE = "line", "switch"
+CABLE = "node0"
 PORT = 6443
 KUBELET = pathlib.Path("/var/lib/kubelet")
 
@@ -65,13 +67,17 @@ class Server(Api):
         self.kubectl_program.chmod(0o755)
 
     def make_network(self):
-        """A bridge that stands for the line between the machines."""
-        if subprocess.run(["ip", "link", "show", BRIDGE], capture_output=True).returncode == 0:
+        """The line between the machines, and this one's cable to it."""
+        if subprocess.run(["ip", "link", "show", CABLE], capture_output=True).returncode == 0:
             return
-        for command in (f"link add {BRIDGE} type bridge", f"address add {ADDRESS}/24 dev {BRIDGE}", f"link set {BRIDGE} up"):
+        subprocess.run(["ip", "netns", "add", LINE], check=True)
+        on_line("link", "add", BRIDGE, "type", "bridge")
+        on_line("link", "set", BRIDGE, "up")
+        for command in (f"link add {CABLE} type veth peer name {NAME} netns {LINE}", f"address add {ADDRESS}/24 dev {CABLE}", f"link set {CABLE} up"):
             subprocess.run(["ip", *command.split()], check=True)
+        on_line("link", "set", NAME, "master", BRIDGE, "up")
         # traffic to anywhere else ends here
-        subprocess.run(["ip", "route", "add", "default", "dev", BRIDGE], check=True)
+        subprocess.run(["ip", "route", "add", "default", "dev", CABLE], check=True)
         for setting in ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables"):
             pathlib.Path("/proc/sys/net", setting).write_text("1")
 
@@ -86,6 +92,11 @@ class Server(Api):
     def is_ready(self, name=NAME):
         nodes = [node for node in self.get("nodes")["items"] if node["metadata"]["name"] == name]
         return any(c["type"] == "Ready" and c["status"] == "True" for node in nodes for c in node["status"]["conditions"])
+
+
+def on_line(*arguments):
+    """`ip` where the line between the machines is."""
+    subprocess.run(["ip", "-n", LINE, *arguments], check=True)
 
 
 def make_volume(path, user):

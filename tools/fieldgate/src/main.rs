@@ -12,6 +12,7 @@ mod manifests;
 mod metrics;
 mod notes;
 mod procfs;
+mod provision;
 mod report;
 mod secrets;
 mod signals;
@@ -42,6 +43,7 @@ enum Command {
     Install(install::InstallArgs),
     Uninstall(install::UninstallArgs),
     Secrets(secrets::SecretsArgs),
+    Provision(provision::ProvisionArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -62,6 +64,7 @@ fn main() -> Result<ExitCode> {
         Command::Secrets(args) => runtime()?
             .block_on(secrets::run(args))
             .map(|()| ExitCode::SUCCESS),
+        Command::Provision(args) => provision::run(&args),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

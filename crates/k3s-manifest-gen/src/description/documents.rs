@@ -9,17 +9,31 @@ use serde_json::Value;
 use super::check::{SECRET, is_secret};
 use super::{Documents, hub_document};
 use crate::invalid::of_file;
-use crate::yaml::{Located, value_at};
+use crate::yaml::{Located, emit, value_at};
 
 /// The largest document, in bytes: an object of Kubernetes holds 1 MiB, the names and labels of the ConfigMap included.
 const LARGEST: u64 = 900 << 10;
 /// Where a pod has its serial ports.
 const SERIAL: &str = "/dev/fieldgate/serial-";
 
+impl Documents {
+    /// Reads the documents that a text has under `modules`, inline or as files, and the file at `hub.ca`: what [`Appliance::parse`] does
+    /// after the description itself. For texts that hold more than a description. A text that is no YAML has no documents.
+    ///
+    /// [`Appliance::parse`]: super::Appliance::parse
+    pub fn read(file: &str, text: &str, directory: &FilePath, problems: &mut Vec<Problem>) -> Self {
+        match Located::parse(file, text) {
+            Ok(located) => read(&located, text, directory, problems),
+            Err(_) => Self::default(),
+        }
+    }
+}
+
 /// Reads what the description names. What it says is taken as it is written, so that a description with mistakes elsewhere has its documents
 /// looked at as well.
 pub(super) fn read(
     description: &Located,
+    text: &str,
     directory: &FilePath,
     problems: &mut Vec<Problem>,
 ) -> Documents {
@@ -30,17 +44,42 @@ pub(super) fn read(
         .and_then(Value::as_object);
     for (module, described) in modules.into_iter().flatten() {
         let at = path!["modules", module, "configuration"];
-        if let Some((shown, text)) = read_text(description, &at, directory, problems) {
-            check(
-                &shown,
-                module,
-                described,
-                description.value(),
-                &text,
-                problems,
-            );
-            documents.files.insert(module.clone(), text);
+        let inline = description
+            .part(&at)
+            .filter(|part| part.value().is_object());
+        let (document, document_text) = if let Some(document) = inline {
+            for secret in secrets(document.value(), &Path::root()) {
+                problems.push(document.problem(&secret, SECRET));
+            }
+            let (line, column) = description.place(&at);
+            let written = written(text, line, column, document.value());
+            let text = written.unwrap_or_else(|| emit(document.value()));
+            (document, text)
+        } else {
+            let Some((shown, text)) = read_text(description, &at, directory, problems) else {
+                continue;
+            };
+            if let Some(line) = text.lines().position(is_secret) {
+                let mut problem = of_file(&shown, SECRET);
+                (problem.line, problem.column) = (line + 1, 1);
+                problems.push(problem);
+            }
+            match Located::parse(&shown, &text) {
+                Ok(document) => (document, text),
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
+                }
+            }
+        };
+        match module.as_str() {
+            "modbus-reader" => check_links(&document, described, problems),
+            "iothub-module" => {
+                hub_document::check(&document, described, description.value(), problems);
+            }
+            _ => {}
         }
+        documents.files.insert(module.clone(), document_text);
     }
     let at = path!["hub", "ca"];
     if let Some((shown, text)) = read_text(description, &at, directory, problems) {
@@ -101,28 +140,44 @@ fn read_text(
     }
 }
 
-fn check(
-    file: &str,
-    module: &str,
-    described: &Value,
-    description: &Value,
-    text: &str,
-    problems: &mut Vec<Problem>,
-) {
-    let document = match Located::parse(file, text) {
-        Ok(document) => document,
-        Err(problem) => return problems.push(problem),
+/// Where an inline document holds a key in clear.
+fn secrets(value: &Value, at: &Path) -> Vec<Path> {
+    match value {
+        Value::String(text) if is_secret(text) => vec![at.clone()],
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(index, item)| secrets(item, &at.join(index)))
+            .collect(),
+        Value::Object(entries) => entries
+            .iter()
+            .flat_map(|(key, item)| secrets(item, &at.join(key)))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// An inline document as it was written, comments included, moved to the left margin. None where it is not a block of its own, or where
+/// that changes what it holds.
+fn written(text: &str, line: usize, column: usize, value: &Value) -> Option<String> {
+    let indent = column - 1;
+    let is_inside = |line: &str| {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        line.trim().is_empty() || blanks >= indent
     };
-    if let Some(line) = text.lines().position(is_secret) {
-        let mut problem = of_file(file, SECRET);
-        (problem.line, problem.column) = (line + 1, 1);
-        problems.push(problem);
+    let mut block: Vec<&str> = text
+        .lines()
+        .skip(line - 1)
+        .take_while(|line| is_inside(line))
+        .map(|line| line.get(indent..).unwrap_or_default())
+        .collect();
+    while block.last().is_some_and(|line| line.trim().is_empty()) {
+        block.pop();
     }
-    match module {
-        "modbus-reader" => check_links(&document, described, problems),
-        "iothub-module" => hub_document::check(&document, described, description, problems),
-        _ => {}
-    }
+    let mut document = block.join("\n");
+    document.push('\n');
+    let read = Located::parse("", &document).ok()?;
+    (read.value() == value).then_some(document)
 }
 
 /// A serial link must name the port as the pod has it.

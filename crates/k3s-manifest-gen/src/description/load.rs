@@ -60,7 +60,7 @@ impl Appliance {
         let mut documents = Documents::default();
         if let Ok(located) = Located::parse(file, text) {
             check_top(&located, &mut problems);
-            documents = documents::read(&located, directory, &mut problems);
+            documents = documents::read(&located, text, directory, &mut problems);
         }
         Invalid::unless_empty(problems)?;
         let Some(loaded) = loaded else {

@@ -20,7 +20,8 @@ use serde::Deserialize;
 
 pub use load::description_schema;
 pub use module::{
-    AppProtocol, CallRight, Egress, Limits, Module, Probes, Subscribes, SubscriptionDetails,
+    AppProtocol, CallRight, Egress, Limits, Module, ModuleDocument, Probes, Subscribes,
+    SubscriptionDetails,
 };
 pub use quantity::{Cpu, quantity};
 pub use resolve::{Known, ResolvedModule, ResolvedSubscription};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use module_runtime::configuration::ByteSize;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::quantity::Cpu;
 use super::topic::Topic;
@@ -13,8 +14,9 @@ use super::topic::Topic;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Module {
-    /// The file with the module's configuration document; it becomes `<module>-configuration.yaml` once, and that file is yours.
-    pub configuration: Option<String>,
+    /// The module's configuration document, or the file that has it; it becomes `<module>-configuration.yaml` once, and that file is
+    /// yours.
+    pub configuration: Option<ModuleDocument>,
     /// The image of a module of your own; the node must have it, or be able to fetch it.
     pub image: Option<String>,
     /// The port on which the program takes calls and events from its sidecar. Needed where it is called or a subscription has a route.
@@ -46,6 +48,16 @@ pub struct Module {
     pub metrics_port: Option<u16>,
     /// Addresses outside the cluster that the module may reach. Nothing for a module of your own that says nothing.
     pub egress: Option<Vec<Egress>>,
+}
+
+/// A module's configuration document.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ModuleDocument {
+    /// The file that has it, relative to the description.
+    File(String),
+    /// The document itself.
+    Inline(Map<String, Value>),
 }
 
 /// What a program speaks on its port.

@@ -1,6 +1,7 @@
 //! Documents and where each of their parts was written.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use module_runtime::Problem;
 use module_runtime::configuration::{Path, Segment};
@@ -15,11 +16,20 @@ type Place = (usize, usize);
 
 /// A document and where each of its parts was written.
 #[derive(Debug, Clone)]
-pub(crate) struct Located {
+pub struct Located {
     file: String,
     value: Value,
-    /// By the path's text.
-    places: HashMap<String, Place>,
+    /// Where it stands in what was read: nowhere deep, or the path of a part.
+    base: Path,
+    places: Places,
+}
+
+/// By the path's text.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    starts: HashMap<String, Place>,
+    /// Of texts and numbers.
+    characters: HashMap<String, Range<usize>>,
 }
 
 impl Located {
@@ -27,12 +37,13 @@ impl Located {
     ///
     /// # Errors
     /// What keeps it from being YAML, with its place.
-    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, Problem> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problem> {
         let mut all = Self::parse_all(file, text)?.into_iter();
         let first = all.next().unwrap_or_else(|| Self {
             file: file.to_owned(),
             value: Value::Null,
-            places: HashMap::new(),
+            base: Path::root(),
+            places: Places::default(),
         });
         match all.next() {
             None => Ok(first),
@@ -47,7 +58,7 @@ impl Located {
     ///
     /// # Errors
     /// What keeps it from being YAML, with its place.
-    pub(crate) fn parse_all(file: &str, text: &str) -> Result<Vec<Self>, Problem> {
+    pub fn parse_all(file: &str, text: &str) -> Result<Vec<Self>, Problem> {
         let fail = |(line, column): Place, path: &Path, message: String| Problem {
             file: file.to_owned(),
             line,
@@ -76,35 +87,72 @@ impl Located {
             if is_empty {
                 continue;
             }
-            let mut places = HashMap::new();
+            let mut places = Places::default();
             let value = convert(node, &Path::root(), &mut places)
                 .map_err(|wrong| fail(wrong.place, &wrong.path, wrong.message))?;
             all.push(Self {
                 file: file.to_owned(),
                 value,
+                base: Path::root(),
                 places,
             });
         }
         Ok(all)
     }
 
-    pub(crate) fn value(&self) -> &Value {
+    /// What the document, or the part of it, holds.
+    pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Something wrong at a path, or at the nearest part of the document on the way to it.
-    pub(crate) fn problem(&self, path: &Path, message: impl Into<String>) -> Problem {
-        let (line, column) = (0..=path.segments().len())
+    /// A part of the document, if it is there; what is wrong with it is told with its place in the whole.
+    pub fn part(&self, path: &Path) -> Option<Self> {
+        Some(Self {
+            file: self.file.clone(),
+            value: value_at(&self.value, path)?.clone(),
+            base: self.whole(path),
+            places: self.places.clone(),
+        })
+    }
+
+    /// The characters of a text or number in what was read, its quotes included; blanks and line breaks may follow in it.
+    pub fn characters(&self, path: &Path) -> Option<Range<usize>> {
+        self.places
+            .characters
+            .get(&self.whole(path).to_string())
+            .cloned()
+    }
+
+    /// Line and column of a path, both from 1, or of the nearest part of the document on the way to it.
+    pub fn place(&self, path: &Path) -> (usize, usize) {
+        let path = self.whole(path);
+        (0..=path.segments().len())
             .rev()
             .filter_map(|length| path.segments().get(..length))
-            .find_map(|above| self.places.get(&Path::from(above.to_vec()).to_string()))
+            .find_map(|above| {
+                let above = Path::from(above.to_vec()).to_string();
+                self.places.starts.get(&above)
+            })
             .copied()
-            .unwrap_or((1, 1));
+            .unwrap_or((1, 1))
+    }
+
+    fn whole(&self, path: &Path) -> Path {
+        path.segments()
+            .iter()
+            .fold(self.base.clone(), |whole, segment| {
+                whole.join(segment.clone())
+            })
+    }
+
+    /// Something wrong at a path, or at the nearest part of the document on the way to it.
+    pub fn problem(&self, path: &Path, message: impl Into<String>) -> Problem {
+        let (line, column) = self.place(path);
         Problem {
             file: self.file.clone(),
             line,
             column,
-            path: path.to_string(),
+            path: self.whole(path).to_string(),
             message: message.into(),
         }
     }
@@ -129,13 +177,13 @@ struct Wrong {
     message: String,
 }
 
-fn convert(
-    node: &MarkedYaml<'_>,
-    path: &Path,
-    places: &mut HashMap<String, Place>,
-) -> Result<Value, Wrong> {
+fn convert(node: &MarkedYaml<'_>, path: &Path, places: &mut Places) -> Result<Value, Wrong> {
     let at = place(&node.span.start);
-    places.insert(path.to_string(), at);
+    places.starts.insert(path.to_string(), at);
+    if matches!(node.data, YamlData::Value(_)) {
+        let characters = node.span.start.index()..node.span.end.index();
+        places.characters.insert(path.to_string(), characters);
+    }
     let wrong = |place: Place, message: &str| Wrong {
         place,
         path: path.clone(),
@@ -186,7 +234,7 @@ fn convert(
 }
 
 /// The value at a path.
-pub(crate) fn value_at<'v>(value: &'v Value, path: &Path) -> Option<&'v Value> {
+pub fn value_at<'v>(value: &'v Value, path: &Path) -> Option<&'v Value> {
     path.segments()
         .iter()
         .try_fold(value, |value, segment| match segment {
@@ -213,6 +261,25 @@ mod tests {
             value_at(all[1].value(), &path!["b", 0, "c"]),
             Some(&true.into())
         );
+    }
+
+    #[test]
+    fn a_part_is_told_with_its_place_in_the_whole() {
+        let text = "ä: 1\na:\n  b: {c: \"x\", d: plain # why\n  }\n";
+        let whole = Located::parse("f.yaml", text).unwrap();
+        let part = whole.part(&path!["a", "b"]).unwrap();
+        let problem = part.problem(&path!["c"], "is wrong");
+        assert_eq!(problem.to_string(), "f.yaml:3:10: a.b.c: is wrong");
+        let written = |key: &str| -> String {
+            let characters = part.characters(&path![key]).unwrap();
+            text.chars()
+                .skip(characters.start)
+                .take(characters.len())
+                .collect()
+        };
+        assert_eq!(written("c"), "\"x\"");
+        assert_eq!(written("d").trim(), "plain");
+        assert!(whole.part(&path!["a", "c"]).is_none());
     }
 
     #[test]

@@ -6,4 +6,4 @@ mod order;
 mod plain;
 
 pub use emit::emit;
-pub(crate) use located::{Located, value_at};
+pub use located::{Located, value_at};

@@ -92,6 +92,33 @@ pub fn load_str<C: ModuleConfiguration>(
     file_name: &str,
     text: &str,
 ) -> Result<Loaded<C>, ConfigurationError> {
+    load_text(file_name, text, TopKeys::OfTheRuntime)
+}
+
+/// As [`load_str`], for a document that is no module's: `name` and `version` are keys like any other, and the type declares them if it
+/// wants them.
+///
+/// # Errors
+/// Every problem of the document.
+pub fn load_str_as_written<C: ModuleConfiguration>(
+    file_name: &str,
+    text: &str,
+) -> Result<Loaded<C>, ConfigurationError> {
+    load_text(file_name, text, TopKeys::OfTheType)
+}
+
+/// Whose the keys `name` and `version` of a document are.
+#[derive(Clone, Copy)]
+enum TopKeys {
+    OfTheRuntime,
+    OfTheType,
+}
+
+fn load_text<C: ModuleConfiguration>(
+    file_name: &str,
+    text: &str,
+    top: TopKeys,
+) -> Result<Loaded<C>, ConfigurationError> {
     let hash = hash_of(text.as_bytes());
     let document = Document::parse(file_name, text).map_err(|problem| ConfigurationError {
         problems: vec![problem],
@@ -99,8 +126,13 @@ pub fn load_str<C: ModuleConfiguration>(
     })?;
     let mut value = document.value().clone();
     let mut problems = Problems::new(document);
-    let name = take_text(&mut value, "name", &mut problems);
-    let version = take_text(&mut value, "version", &mut problems);
+    let (name, version) = match top {
+        TopKeys::OfTheRuntime => (
+            take_text(&mut value, "name", &mut problems),
+            take_text(&mut value, "version", &mut problems),
+        ),
+        TopKeys::OfTheType => (String::new(), String::new()),
+    };
 
     let configuration = match CheckedSchema::of::<C>() {
         Ok(schema) => typed::<C>(&schema, &value, &mut problems),

@@ -1,0 +1,115 @@
+//! What the last provisioning file did: `status.json` on the data partition.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::disk::Disk;
+use crate::places::{STATE, STATUS, below};
+
+/// What the last provisioning file did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the program.
+    pub version: String,
+    /// When it came to this result, UTC (RFC 3339). The same result again does not change it.
+    pub time: String,
+    /// The result.
+    pub result: Outcome,
+    /// SHA-256 (hex) of the document without its secrets; none of one that did not hold.
+    pub document_sha256: Option<String>,
+    /// What is wrong, a line each.
+    pub errors: Vec<String>,
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The device is as the document says.
+    Applied,
+    /// The document does not hold; the device is as it was.
+    Invalid,
+    /// The document holds, and could not be brought onto the device in full.
+    Failed,
+}
+
+impl Outcome {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why the status could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The file could not be read.
+    #[error("{}: {source}", .path.display())]
+    Disk {
+        /// On this machine.
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// It is no status.
+    #[error("{} is damaged; the next application writes it anew", .0.display())]
+    Damaged(PathBuf),
+}
+
+impl Status {
+    pub(crate) fn new(
+        now: OffsetDateTime,
+        result: Outcome,
+        document_sha256: Option<&str>,
+        errors: Vec<String>,
+    ) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: now.format(&Rfc3339).unwrap_or_default(),
+            result,
+            document_sha256: document_sha256.map(str::to_owned),
+            errors,
+        }
+    }
+
+    /// Reads the status of the device whose tree is below `root`; none where nothing was ever applied.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(root: &Path) -> Result<Option<Self>, StatusError> {
+        let path = below(root, STATUS);
+        match fs::read_to_string(&path) {
+            Ok(text) => match serde_json::from_str(&text) {
+                Ok(status) => Ok(Some(status)),
+                Err(_) => Err(StatusError::Damaged(path)),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StatusError::Disk { path, source }),
+        }
+    }
+}
+
+/// Writes the status, unless it says this already.
+pub(crate) fn save_status(disk: &Disk, root: &Path, status: &Status) -> io::Result<()> {
+    if let Ok(Some(old)) = Status::read(root) {
+        let same = Status {
+            time: old.time.clone(),
+            ..status.clone()
+        };
+        if same == old {
+            return Ok(());
+        }
+    }
+    disk.folder(&below(root, STATE), 0o700)?;
+    let mut text = serde_json::to_string_pretty(status)?;
+    text.push('\n');
+    disk.write(&below(root, STATUS), text.as_bytes(), 0o644)
+}

@@ -1,0 +1,34 @@
+//! The provisioning file of a device: checked as a whole, put onto the data partition, its secrets wiped from the medium.
+//!
+//! [`load`] reads `fieldgate-provision.yaml` ([`Provision`]) and what lies beside it, and lists every problem. [`plan`] says which files
+//! that makes, [`apply`] writes them below a root and removes those of an earlier document, [`wipe`] takes the secrets off the medium.
+//! [`provision`] does all of it, in an order in which it may be cut off anywhere and repeated.
+//!
+//! Nothing here starts, stops or restarts anything.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod check;
+mod disk;
+mod document;
+mod load;
+mod medium;
+mod places;
+mod plan;
+mod redact;
+mod run;
+mod secrets;
+mod stored;
+#[cfg(test)]
+mod test_documents;
+
+pub use apply::{Applied, ApplyError, Outcome, Status, StatusError, apply};
+pub use document::{
+    Attestation, Dps, FactoryReset, Hub, Interface, Ipv6, Network, Part, Provision, Proxy, Sas,
+    Secret, SecretFile, TAKEN, Time, Wifi, WifiSecurity, X509, provision_schema,
+};
+pub use load::{Loaded, load, load_text};
+pub use medium::{ERRORS, FILE, WipeError, search, wipe};
+pub use plan::{PlannedFile, plan};
+pub use run::{ProvisionError, Provisioned, provision};
+pub use stored::Stored;

@@ -1,0 +1,28 @@
+//! Where things are on a device, below the root that the caller gives.
+
+use std::path::{Path, PathBuf};
+
+pub(crate) const HOSTNAME: &str = "/data/etc/hostname";
+pub(crate) const NETWORK: &str = "/data/etc/network";
+pub(crate) const TIMESYNCD: &str = "/data/etc/timesyncd.conf.d/10-fieldgate.conf";
+pub(crate) const TIME_ZONE: &str = "/data/etc/timezone";
+pub(crate) const AUTHORIZED_KEYS: &str = "/data/etc/ssh/authorized_keys";
+pub(crate) const PROXY: &str = "/data/etc/proxy.env";
+/// The appliance description and the modules' documents.
+pub(crate) const APPLIANCE: &str = "/data/etc/fieldgate";
+
+/// What only root may read.
+pub(crate) const STATE: &str = "/data/fieldgate/provision";
+pub(crate) const SECRETS: &str = "/data/fieldgate/provision/secrets";
+pub(crate) const RECORD: &str = "/data/fieldgate/provision/record.json";
+pub(crate) const STATUS: &str = "/data/fieldgate/provision/status.json";
+/// What is to be wiped from the medium, while that is not finished.
+pub(crate) const WIPE: &str = "/data/fieldgate/provision/wipe.json";
+/// What a factory reset keeps, a word a line.
+pub(crate) const PRESERVE: &str = "/data/fieldgate/provision/preserve";
+
+/// Where a path of the device is for this process.
+pub(crate) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
