@@ -1,0 +1,60 @@
+"""The reference image in QEMU, without KVM and without any network but this machine. Run by scripts/test image."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[1] / folder) for folder in ("cluster", "conformance")]
+# Before the import, so that a failed check in them shows its values.
+pytest.register_assert_rewrite("fieldgate_testing.main_job")
+
+from modbus_peers.pymodbus_server import PymodbusServer  # noqa: E402
+
+from fieldgate_testing.cluster.hub import HubProcess  # noqa: E402
+from fieldgate_testing.image.appliance import ImageSystem  # noqa: E402
+from fieldgate_testing.image.disk import Disk  # noqa: E402
+from fieldgate_testing.image.wire import Wire  # noqa: E402
+from fieldgate_testing.main_job import IMAGE  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """One guest at a time: that without a provisioning has ended before the other one starts."""
+    items.sort(key=lambda item: item.path.stem != "test_unprovisioned")
+
+
+@pytest.fixture(scope="module")
+def wire():
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """The emulator on loopback, which the guest reaches as 10.0.2.2, under the name that the cluster gives that address."""
+    process = HubProcess(tmp_path_factory.mktemp("emulator"), "127.0.0.1")
+    yield process.emulator
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def plc():
+    plc = PymodbusServer({1: IMAGE})
+    yield plc
+    plc.close()
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory, hub, plc, wire):
+    folder = tmp_path_factory.mktemp("appliance")
+    disk = Disk(folder / "disk.img")
+    system = ImageSystem(disk, folder, hub, plc, "--wire", f"{wire.own}:{wire.qemu}")
+    yield system
+    system.stop()
+    disk.path.unlink()
+
+
+@pytest.fixture
+def guest(system):
+    return system.guest

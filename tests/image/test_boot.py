@@ -1,0 +1,101 @@
+"""A provisioned device, from its first start to its second: it works without a network, keeps what is its own, and shows nobody more than it has to."""
+
+import datetime
+import json
+
+from fieldgate_testing import main_job
+from fieldgate_testing.cluster import pods, reports
+from fieldgate_testing.cluster.installation import MODULES
+from fieldgate_testing.main_job import *  # noqa: F403
+from fieldgate_testing.waiting import wait_for
+
+# Checks of the main job that need what is not outside: the broker's stream, a changed document.
+for _name in (
+    "test_nothing_is_missing_or_doubled",
+    "test_a_desired_property_arrives_as_a_config_event",
+    "test_the_status_of_a_module_is_a_reported_property",
+    "test_a_message_from_the_cloud_arrives_as_a_command_event_and_is_completed",
+    "test_a_poison_event_ends_as_a_dead_letter_with_its_reason",
+    "test_a_method_call_to_a_device_that_is_not_there_says_so",
+):
+    del globals()[_name]
+ADDRESS, SSH = "10.0.2.15", 22
+
+
+def test_every_stage_of_the_first_start_is_on_record(system, capsys):
+    times = system.guest.wait_stage("running")
+    path = reports.write("image-first-boot", {"seconds": times})
+    with capsys.disabled():
+        print(f"\nfirst boot, seconds since the kernel began (kept in {path}): {times}")
+
+
+def test_the_data_partition_has_grown_to_the_end_of_the_disk(guest):
+    size = int(guest.ssh("findmnt --noheadings --bytes --output SIZE /data"))
+    assert guest.disk.begun_with < 300 << 20
+    assert size > 4 << 30, f"/data has {size >> 20} MiB"
+
+
+def test_the_root_is_read_only_and_only_what_is_meant_to_be_is_not(guest):
+    assert "ro" in guest.ssh("findmnt --noheadings --output OPTIONS /").strip().split(",")
+    assert guest.ssh("touch /etc/x /usr/x 2>&1 || echo refused").strip().endswith("refused")
+    # Bound from the data partition; what is not here is in memory.
+    found = guest.ssh("findmnt --noheadings --list --output TARGET,SOURCE,FSTYPE --types ext4,vfat,overlay | grep -v /run/k3s/").split("\n")
+    writable = {line.split()[0] for line in found if line and line.split()[0] != "/" and "/var/lib/kubelet/pods/" not in line}
+    etc = {"/etc/fieldgate", "/etc/rancher", "/etc/systemd/network", "/etc/systemd/timesyncd.conf.d"}
+    assert writable == {"/data", *etc, "/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/fieldgate", "/var/lib/systemd"}
+
+
+def test_dapr_and_modules_are_ready_with_their_sidecars(system, guest):
+    system.wait_ready()
+    for module in MODULES:
+        pod = pods.the_pod(guest, pods.module_selector(module))
+        sidecars = {status["name"]: status["ready"] for status in pod["status"]["initContainerStatuses"]}
+        assert sidecars["daprd"] is True, sidecars
+
+
+def test_no_unit_has_failed(guest):
+    assert guest.ssh("systemctl list-units --failed --plain --no-legend") == ""
+    assert guest.ssh("systemctl is-system-running", check=False).strip() in ("running", "starting")
+
+
+def test_no_account_has_a_password(guest):
+    accounts = dict(line.split(":")[:2] for line in guest.ssh("cat /etc/shadow").splitlines())
+    assert "root" in accounts and all(password[:1] in ("*", "!") for password in accounts.values()), accounts
+    assert all(line.split(":")[1] == "x" for line in guest.ssh("cat /etc/passwd").splitlines())
+    said = guest.ssh("/usr/sbin/sshd -T | grep -iE '^(passwordauthentication|kbdinteractiveauthentication|permitrootlogin|permitemptypasswords) '")
+    assert set(said.splitlines()) == {"passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin without-password", "permitemptypasswords no"}
+
+
+def test_from_outside_only_ssh_answers(guest, wire):
+    assert wire.open_ports(ADDRESS) == {SSH}
+    # The scan would have seen more: these listen on every address.
+    listening = guest.ssh("ss --no-header --tcp --listening --numeric")
+    assert "*:6443" in listening and "*:10250" in listening, listening
+
+
+def identity(guest):
+    """What makes the device the same one after a restart."""
+    files = "/etc/machine-id /etc/hostname /data/etc/ssh/ssh_host_ed25519_key.pub /etc/rancher/node/password"
+    return guest.ssh(f"cat {files}; hostname; kubectl get nodes -o jsonpath='{{.items[*].metadata.uid}}'")
+
+
+def test_the_second_start_imports_nothing_and_goes_on(system, guest, capsys):
+    before = identity(guest)
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "namespace": "default"}}
+    guest.ssh("cat >/var/lib/rancher/k3s/server/manifests/my-own.yaml", stdin=json.dumps(manifest))
+    wait_for(lambda: guest.kubectl("get", "configmap", "kept", "-n", "default", "--ignore-not-found", "-o", "name"), "the user's own manifest", timeout=120, interval=2)
+    assert "Importing images" in guest.ssh("journalctl -u k3s --no-pager")
+
+    begun = datetime.datetime.now(datetime.timezone.utc)
+    guest.ssh("systemctl reboot", check=False)
+    times = guest.wait_stage("running", boot=2)
+    path = reports.write("image-second-boot", {"seconds": times})
+    with capsys.disabled():
+        print(f"\nsecond boot (kept in {path}): {times}")
+    main_job.telemetry(system, lambda data: datetime.datetime.fromisoformat(data["timestamp"]) > begun and data["sequence"] > 1, timeout=300)
+
+    log = guest.ssh("journalctl -u k3s --no-pager")
+    assert "Importing images" not in log and "Imported images" not in log
+    assert identity(guest) == before
+    assert guest.ssh("ls /var/lib/rancher/k3s/server/manifests/my-own.yaml")
+    assert guest.ssh("systemctl list-units --failed --plain --no-legend") == ""
