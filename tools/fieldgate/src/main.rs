@@ -6,6 +6,7 @@ mod demo;
 mod duration;
 mod evidence;
 mod guard;
+mod health;
 mod http;
 mod install;
 mod manifests;
@@ -18,6 +19,7 @@ mod secrets;
 mod signals;
 mod snapshot;
 mod system;
+mod update;
 mod view;
 
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Command {
     Uninstall(install::UninstallArgs),
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
+    Health(health::HealthArgs),
+    Update(update::UpdateArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -65,6 +69,8 @@ fn main() -> Result<ExitCode> {
             .block_on(secrets::run(args))
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
+        Command::Health(args) => runtime()?.block_on(health::run(args)),
+        Command::Update(args) => runtime()?.block_on(update::run(args)),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
