@@ -7,6 +7,7 @@ mod demo;
 mod duration;
 mod evidence;
 mod guard;
+mod health;
 mod http;
 mod install;
 mod manifests;
@@ -20,6 +21,7 @@ mod secrets;
 mod signals;
 mod snapshot;
 mod system;
+mod update;
 mod view;
 
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
     Reset(reset::ResetArgs),
+    Health(health::HealthArgs),
+    Update(update::UpdateArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -69,6 +73,8 @@ fn main() -> Result<ExitCode> {
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
         Command::Reset(args) => reset::run(&args),
+        Command::Health(args) => runtime()?.block_on(health::run(args)),
+        Command::Update(args) => runtime()?.block_on(update::run(args)),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
