@@ -51,7 +51,7 @@ enum UpdateCommand {
     /// Keeps the running system if it is healthy in time; else marks it bad and restarts into the other one. Run by the device after an update
     Gate {
         /// How long it may take to become healthy
-        #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse, default_value = "15m")]
+        #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse, default_value = "15m", env = "FIELDGATE_GATE_LIMIT")]
         limit: Duration,
     },
     /// Finds out what became of the last update. Run by the device at every start
