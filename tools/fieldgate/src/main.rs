@@ -6,6 +6,7 @@ mod confirm;
 mod demo;
 mod duration;
 mod evidence;
+mod flash;
 mod guard;
 mod http;
 mod install;
@@ -47,6 +48,7 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
     Reset(reset::ResetArgs),
+    Flash(flash::FlashArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -69,6 +71,7 @@ fn main() -> Result<ExitCode> {
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
         Command::Reset(args) => reset::run(&args),
+        Command::Flash(args) => flash::run(&args),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
