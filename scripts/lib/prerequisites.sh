@@ -13,6 +13,12 @@ TEST_PACKAGES=(
   "iproute2 ip"
   "openssl openssl"
   "util-linux unshare"
+  "mount losetup"
+  "fdisk sfdisk"
+  "dosfstools mkfs.vfat"
+  "e2fsprogs mkfs.ext4"
+  "mtools mcopy"
+  "zstd zstd"
 )
 
 # What the test node is made of, and static programs for images.
@@ -25,7 +31,6 @@ CLUSTER_PACKAGES=(
   "ipset ipset"
   "conntrack conntrack"
   "musl-tools musl-gcc"
-  "zstd zstd"
   "qemu-user-static qemu-aarch64-static"
 )
 

@@ -6,6 +6,7 @@ mod confirm;
 mod demo;
 mod duration;
 mod evidence;
+mod flash;
 mod guard;
 mod health;
 mod http;
@@ -51,6 +52,7 @@ enum Command {
     Reset(reset::ResetArgs),
     Health(health::HealthArgs),
     Update(update::UpdateArgs),
+    Flash(flash::FlashArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -75,6 +77,7 @@ fn main() -> Result<ExitCode> {
         Command::Reset(args) => reset::run(&args),
         Command::Health(args) => runtime()?.block_on(health::run(args)),
         Command::Update(args) => runtime()?.block_on(update::run(args)),
+        Command::Flash(args) => flash::run(&args),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
