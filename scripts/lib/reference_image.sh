@@ -11,9 +11,15 @@ IMAGE_PACKAGES=(
   "e2fsprogs mke2fs"
   "uuid-runtime uuidgen"
   "zstd zstd"
+  "rauc rauc"
+  "squashfs-tools mksquashfs"
+  "openssl openssl"
 )
+# What a bundle is for: RAUC refuses it elsewhere.
+IMAGE_MACHINE=reference-amd64
 
-image_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -1; }
+# FIELDGATE_IMAGE_VERSION names another one than the workspace's, for trying updates.
+image_version() { echo "${FIELDGATE_IMAGE_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -1)}"; }
 
 # The same for the same version, and for nothing else.
 image_uuid() { uuidgen --sha1 --namespace @dns --name "$1.$(image_version).fieldgate"; }
@@ -91,7 +97,8 @@ make_esp() { # file, bytes, stage
   rm -f "$file"
   truncate -s "$2" "$file"
   mkfs.vfat -F32 -n ESP --invariant -i "$(image_uuid esp | cut -c1-8)" "$file" >/dev/null
-  sed "s/@VERSION@/$(image_version)/" "$REFERENCE/loader/fieldgate-a.conf" >"$stage/fieldgate-a.conf"
+  # Not counted: a device whose power fails during its first starts has no other slot to go to.
+  sed 's/@SLOT@/a/g; s/@NUMBER@/1/' "$stage/entry.conf" >"$stage/fieldgate-a.conf"
   cp "$REFERENCE/loader/loader.conf" "$stage/loader.conf"
   touch --date="@$SOURCE_DATE_EPOCH" "$stage"/{bootx64.efi,vmlinuz,initrd,fieldgate-a.conf,loader.conf}
   mmd -i "$file" ::EFI ::EFI/BOOT ::EFI/systemd ::loader ::loader/entries ::a
@@ -131,6 +138,50 @@ partition_bytes() { # name
   echo $((size << 20))
 }
 
+# ---- the bundle for updates
+
+# FIELDGATE_RAUC_KEY and FIELDGATE_RAUC_CERT sign bundles, and devices take what FIELDGATE_RAUC_KEYRING (default: the certificate) signs. Without
+# them a key of this folder is made once: good for trying things, and nothing that ought to leave it.
+signing_keys() {
+  if [ -z "${FIELDGATE_RAUC_KEY:-}" ]; then
+    local keys=$TARGET/image/keys
+    if [ ! -e "$keys/certificate.pem" ]; then
+      say "making a key that signs updates, for development only, in $keys"
+      mkdir -p "$keys"
+      (umask 077 && openssl req -x509 -newkey rsa:3072 -nodes -keyout "$keys/key.pem" -out "$keys/certificate.pem.new" \
+        -subj "/CN=Fieldgate development" -days 3650 2>/dev/null)
+      mv "$keys/certificate.pem.new" "$keys/certificate.pem"
+    fi
+    RAUC_KEY=$keys/key.pem RAUC_CERT=$keys/certificate.pem RAUC_KEYRING=$keys/certificate.pem
+  else
+    RAUC_KEY=$FIELDGATE_RAUC_KEY RAUC_CERT=${FIELDGATE_RAUC_CERT:-} RAUC_KEYRING=${FIELDGATE_RAUC_KEYRING:-${FIELDGATE_RAUC_CERT:-}}
+    [ -f "$RAUC_CERT" ] || die "FIELDGATE_RAUC_KEY is set; name its certificate in FIELDGATE_RAUC_CERT"
+  fi
+  [ -f "$RAUC_KEY" ] && [ -f "$RAUC_KEYRING" ] || die "no file: $RAUC_KEY or $RAUC_KEYRING"
+}
+
+# What an update of a device takes: the root of the image, signed.
+make_update() { # update, root's image
+  local folder
+  folder=$(mktemp -d "$FIELDGATE_STAGE/update.XXXXXX")
+  ln "$2" "$folder/root.img"
+  cat >"$folder/manifest.raucm" <<MANIFEST
+[update]
+compatible=fieldgate-$IMAGE_MACHINE
+version=$(image_version)
+
+[bundle]
+format=verity
+
+[image.rootfs]
+filename=root.img
+adaptive=block-hash-index
+MANIFEST
+  rm -f "$1"
+  rauc --cert="$RAUC_CERT" --key="$RAUC_KEY" --mksquashfs-args="-comp zstd -quiet -no-progress" bundle "$folder" "$1" >/dev/null
+  rm -rf "$folder"
+}
+
 # ---- in QEMU
 
 OVMF=/usr/share/OVMF
@@ -142,13 +193,4 @@ QEMU_PACKAGES=(
 # KVM where processor and rights allow it: some machines have the device only.
 qemu_accelerator() {
   if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then echo kvm; else echo tcg; fi
-}
-
-# Each line of the console with the seconds since the start, without what firmware and systemd do to the screen.
-with_seconds() {
-  local line begun=${EPOCHREALTIME/[.,]/} now
-  sed -u -e 's/\x1b\][^\a\x1b]*\(\a\|\x1b\\\)//g' -e 's/\x1b\[[0-9;?=!]*[a-zA-Z]//g' -e 's/\x1b[c78]//g' | while IFS= read -r line; do
-    now=$(((${EPOCHREALTIME/[.,]/} - begun) / 100000))
-    printf '%5d.%d  %s\n' $((now / 10)) $((now % 10)) "${line%$'\r'}"
-  done
 }

@@ -47,7 +47,9 @@ def listens(port):
 class Process:
     """Starts at once; `stop` ends it and only it (with the children it left in its own group)."""
 
-    def __init__(self, command, log_path, env=None, cwd=None):
+    def __init__(self, command, log_path, env=None, cwd=None, typed_at=False):
+        """`typed_at`: `type` writes to its standard input."""
+        self.stdin = subprocess.PIPE if typed_at else subprocess.DEVNULL
         self.command = [str(part) for part in command]
         self.log_path = pathlib.Path(log_path)
         self.env = {**os.environ, **(env or {})}
@@ -57,8 +59,12 @@ class Process:
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, cwd=self.cwd, start_new_session=True
+                self.command, stdin=self.stdin, stdout=log, stderr=log, env=self.env, cwd=self.cwd, start_new_session=True
             )
+
+    def type(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def running(self):
         return self.process.poll() is None

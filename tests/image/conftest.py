@@ -18,12 +18,15 @@ from fieldgate_testing.image.wire import Wire  # noqa: E402
 from fieldgate_testing.main_job import IMAGE  # noqa: E402
 
 
+# One guest at a time. The last ones share a device, from its first start through updates to its reset.
+ORDER = ("unprovisioned", "invalid_provisioning", "boot", "update", "power_cut", "reset")
+
+
 def pytest_collection_modifyitems(items):
-    """One guest at a time: that without a provisioning has ended before the other one starts."""
-    items.sort(key=lambda item: item.path.stem != "test_unprovisioned")
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wire():
     wire = Wire()
     yield wire
@@ -45,7 +48,7 @@ def plc():
     plc.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def system(tmp_path_factory, hub, plc, wire):
     folder = tmp_path_factory.mktemp("appliance")
     disk = Disk(folder / "disk.img")

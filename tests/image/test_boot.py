@@ -1,4 +1,5 @@
-"""A provisioned device, from its first start to its second: it works without a network, keeps what is its own, and shows nobody more than it has to."""
+"""A provisioned device, from its first start to its second: it is as its provisioning file says, works without a network, keeps what is its own, and
+shows nobody more than it has to."""
 
 import datetime
 import json
@@ -35,13 +36,32 @@ def test_the_data_partition_has_grown_to_the_end_of_the_disk(guest):
     assert size > 4 << 30, f"/data has {size >> 20} MiB"
 
 
+def test_the_device_is_as_its_provisioning_file_says(system, guest):
+    assert guest.ssh("hostname").strip() == main_job.APPLIANCE
+    assert guest.ssh("kubectl get nodes -o jsonpath='{.items[*].metadata.name}'") == main_job.APPLIANCE
+    assert guest.ssh("date +%Z").strip() in ("CET", "CEST")
+    said = guest.ssh("fieldgate provision --status")
+    assert "applied" in said, said
+
+
+def test_no_secret_is_left_on_the_boot_partition(system, guest):
+    key = system.connection_string.rpartition("SharedAccessKey=")[2]
+    secrets = "/data/fieldgate/provision/secrets"
+    assert key in guest.ssh(f"cat {secrets}/hub-connection-string")
+    assert guest.ssh(f"stat -c %a {secrets} {secrets}/hub-connection-string").split() == ["700", "600"]
+    # The check sees what it looks for.
+    assert guest.disk.holds("esp", "connection_string: ")
+    assert not guest.disk.holds("esp", key)
+
+
 def test_the_root_is_read_only_and_only_what_is_meant_to_be_is_not(guest):
     assert "ro" in guest.ssh("findmnt --noheadings --output OPTIONS /").strip().split(",")
     assert guest.ssh("touch /etc/x /usr/x 2>&1 || echo refused").strip().endswith("refused")
     # Bound from the data partition; what is not here is in memory.
     found = guest.ssh("findmnt --noheadings --list --output TARGET,SOURCE,FSTYPE --types ext4,vfat,overlay | grep -v /run/k3s/").split("\n")
-    writable = {line.split()[0] for line in found if line and line.split()[0] != "/" and "/var/lib/kubelet/pods/" not in line}
-    etc = {"/etc/fieldgate", "/etc/rancher", "/etc/systemd/network", "/etc/systemd/timesyncd.conf.d"}
+    writable = {line.split()[0] for line in found if line and line.split()[0] != "/" and "/kubelet/pods/" not in line}
+    # Bound over files of the root by preinit: memory.
+    etc = {"/efi", "/etc/fieldgate", "/etc/rancher", "/etc/systemd/network", "/etc/systemd/timesyncd.conf.d"}
     assert writable == {"/data", *etc, "/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/fieldgate", "/var/lib/systemd"}
 
 
@@ -75,12 +95,13 @@ def test_from_outside_only_ssh_answers(guest, wire):
 
 def identity(guest):
     """What makes the device the same one after a restart."""
-    files = "/etc/machine-id /etc/hostname /data/etc/ssh/ssh_host_ed25519_key.pub /etc/rancher/node/password"
+    files = "/etc/machine-id /etc/hostname /data/etc/node.env /data/etc/ssh/ssh_host_ed25519_key.pub /etc/rancher/node/password"
     return guest.ssh(f"cat {files}; hostname; kubectl get nodes -o jsonpath='{{.items[*].metadata.uid}}'")
 
 
 def test_the_second_start_imports_nothing_and_goes_on(system, guest, capsys):
     before = identity(guest)
+    status = guest.ssh("cat /data/fieldgate/provision/status.json")
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "namespace": "default"}}
     guest.ssh("cat >/var/lib/rancher/k3s/server/manifests/my-own.yaml", stdin=json.dumps(manifest))
     wait_for(lambda: guest.kubectl("get", "configmap", "kept", "-n", "default", "--ignore-not-found", "-o", "name"), "the user's own manifest", timeout=120, interval=2)
@@ -97,5 +118,7 @@ def test_the_second_start_imports_nothing_and_goes_on(system, guest, capsys):
     log = guest.ssh("journalctl -u k3s --no-pager")
     assert "Importing images" not in log and "Imported images" not in log
     assert identity(guest) == before
+    # The same provisioning file, whose secrets are gone, changed nothing.
+    assert guest.ssh("cat /data/fieldgate/provision/status.json") == status
     assert guest.ssh("ls /var/lib/rancher/k3s/server/manifests/my-own.yaml")
     assert guest.ssh("systemctl list-units --failed --plain --no-legend") == ""

@@ -110,6 +110,30 @@ impl Disk {
         file.sync_all()
     }
 
+    /// Removes what is no folder, without making it durable.
+    pub(crate) fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        fs::remove_file(path)
+    }
+
+    /// Removes an empty folder, without making it durable.
+    pub(crate) fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        fs::remove_dir(path)
+    }
+
+    /// Gives another name, without making it durable.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        fs::rename(from, to)
+    }
+
+    /// Makes durable what was removed from a folder.
+    pub(crate) fn sync(&self, folder: &Path) -> io::Result<()> {
+        self.step()?;
+        File::open(folder)?.sync_all()
+    }
+
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.step()?;
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()

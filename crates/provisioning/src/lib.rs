@@ -2,7 +2,8 @@
 //!
 //! [`load`] reads `fieldgate-provision.yaml` ([`Provision`]) and what lies beside it, and lists every problem. [`plan`] says which files
 //! that makes, [`apply`] writes them below a root and removes those of an earlier document, [`wipe`] takes the secrets off the medium.
-//! [`provision`] does all of it, in an order in which it may be cut off anywhere and repeated.
+//! [`provision`] does all of it, in an order in which it may be cut off anywhere and repeated. [`request_reset`] and [`apply_reset`] are the
+//! way back: everything on the data partition goes but the parts that are preserved.
 //!
 //! Nothing here starts, stops or restarts anything.
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ mod medium;
 mod places;
 mod plan;
 mod redact;
+mod reset;
 mod run;
 mod secrets;
 mod stored;
@@ -30,5 +32,9 @@ pub use document::{
 pub use load::{Loaded, load, load_text};
 pub use medium::{ERRORS, FILE, WipeError, search, wipe};
 pub use plan::{PlannedFile, plan};
+pub use reset::{
+    LastReset, ResetError, ResetRequest, apply_reset, default_preserve, kept_files, last_reset,
+    pending_reset, request_reset,
+};
 pub use run::{ProvisionError, Provisioned, provision};
 pub use stored::Stored;

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+/// What the device keeps: the data partition.
+pub(crate) const DATA: &str = "/data";
+pub(crate) const MACHINE_ID: &str = "/data/etc/machine-id";
 pub(crate) const HOSTNAME: &str = "/data/etc/hostname";
 pub(crate) const NETWORK: &str = "/data/etc/network";
 pub(crate) const TIMESYNCD: &str = "/data/etc/timesyncd.conf.d/10-fieldgate.conf";
 pub(crate) const TIME_ZONE: &str = "/data/etc/timezone";
+pub(crate) const SSH: &str = "/data/etc/ssh";
 pub(crate) const AUTHORIZED_KEYS: &str = "/data/etc/ssh/authorized_keys";
 pub(crate) const PROXY: &str = "/data/etc/proxy.env";
 /// The appliance description and the modules' documents.
@@ -20,6 +24,11 @@ pub(crate) const STATUS: &str = "/data/fieldgate/provision/status.json";
 pub(crate) const WIPE: &str = "/data/fieldgate/provision/wipe.json";
 /// What a factory reset keeps, a word a line.
 pub(crate) const PRESERVE: &str = "/data/fieldgate/provision/preserve";
+
+/// That a factory reset is asked for, or has begun. It lies on the data partition itself: no folder has to be there.
+pub(crate) const RESET: &str = "/data/fieldgate-reset.json";
+/// What the last factory reset did.
+pub(crate) const LAST_RESET: &str = "/data/fieldgate/last-reset.json";
 
 /// Where a path of the device is for this process.
 pub(crate) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {

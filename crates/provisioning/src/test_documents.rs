@@ -78,7 +78,7 @@ impl Bench {
     }
 }
 
-/// Every file below a folder, sorted.
+/// Every file and link below a folder, sorted.
 pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, u32, String)> {
     use std::os::unix::fs::PermissionsExt;
     let mut found = Vec::new();
@@ -86,12 +86,17 @@ pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, u32, String)> {
     while let Some(at) = folders.pop() {
         for entry in std::fs::read_dir(at).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            let metadata = path.symlink_metadata().unwrap();
+            if metadata.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
-            let content = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            let mode = metadata.permissions().mode() & 0o777;
+            let content = if metadata.is_symlink() {
+                format!("link to {}", path.read_link().unwrap().display())
+            } else {
+                String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned()
+            };
             let name = path.strip_prefix(folder).unwrap().to_owned();
             found.push((name, mode, content));
         }

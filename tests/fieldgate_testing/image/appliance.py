@@ -1,4 +1,4 @@
-"""An appliance that was provisioned before its first start: its description and documents, the hub's authority, a key for SSH."""
+"""An appliance with a provisioning file on its boot partition: name, hub with its authority, a key for SSH, the modules' documents."""
 
 import yaml
 
@@ -11,25 +11,27 @@ from fieldgate_testing.waiting import wait_for
 
 from .guest import Guest, make_key
 
+FILE = "fieldgate-provision.yaml"
 # This machine, seen from a guest in QEMU's user network.
 OUTSIDE = "10.0.2.2"
 
 
-def provisioning(folder, plc_port, hub_ca):
-    """The files of the data partition."""
+def provisioning(folder, plc_port, hub_ca, connection_string):
+    """The files of the boot partition. Makes a key for SSH in the folder."""
     reader = main_job.reader_document(OUTSIDE, plc_port)
     # A guest without KVM has other things to do than ten events a second.
     reader["groups"][0]["period"] = "1s"
-    named = description()
-    named["hub"] = {"ca": "hub-ca.pem"}
-    documents = {"modbus-reader": reader, "iothub-module": hub_document()}
-    for module in documents:
-        named["modules"][module]["configuration"] = f"{module}.yaml"
-    files = {f"etc/fieldgate/{module}.yaml": (yaml.safe_dump(document, sort_keys=False), 0o644) for module, document in documents.items()}
-    files["etc/fieldgate/appliance.yaml"] = yaml.safe_dump(named, sort_keys=False), 0o644
-    files["etc/fieldgate/hub-ca.pem"] = hub_ca, 0o644
-    files["etc/ssh/authorized_keys"] = make_key(folder), 0o600
-    return files
+    modules = description()["modules"]
+    for module, document in {"modbus-reader": reader, "iothub-module": hub_document()}.items():
+        modules[module]["configuration"] = document
+    document = {
+        "name": main_job.APPLIANCE,
+        "time": {"zone": "Europe/Berlin"},
+        "hub": {"connection_string": connection_string, "ca": "hub-ca.pem"},
+        "ssh": [make_key(folder).strip()],
+        "modules": modules,
+    }
+    return {FILE: yaml.safe_dump(document, sort_keys=False, width=1000), "hub-ca.pem": hub_ca}
 
 
 class ImageSystem:
@@ -39,8 +41,9 @@ class ImageSystem:
 
     def __init__(self, disk, folder, hub, plc, *options):
         self.hub, self.plc = hub, plc
+        self.connection_string = hub.create(main_job.DEVICE)["connectionString"]
         with open(hub.ca_file) as authority:
-            disk.put(provisioning(folder, plc.port, authority.read()))
+            disk.put(provisioning(folder, plc.port, authority.read(), self.connection_string))
         self.guest = Guest(disk, folder, *options)
         try:
             self._start()
@@ -50,16 +53,10 @@ class ImageSystem:
 
     def _start(self):
         self.guest.wait_stage("api")
-        # What a provisioning will do: the hub's name and the identity.
-        wait_for(self._namespace, "the namespace", timeout=300, interval=5)
-        self.guest.apply(yaml.safe_dump_all(test_hub.manifests(OUTSIDE)))
-        identity = self.hub.create(main_job.DEVICE)["connectionString"]
-        self.guest.ssh("fieldgate secrets iothub --no-restart --connection-string-file -", stdin=identity)
+        # The hub's name, which in a plant is in the DNS.
+        wait_for(lambda: self.guest.apply(yaml.safe_dump_all(test_hub.manifests(OUTSIDE))), "the API server to take the hub's name", timeout=300, interval=5)
         self.guest.wait_stage("running")
         self.first = main_job.telemetry(self, lambda data: True, timeout=300)
-
-    def _namespace(self):
-        return self.guest.kubectl("get", "namespace", "fieldgate", "-o", "name")
 
     def wait_ready(self, timeout=600):
         for name in DAPR_DEPLOYMENTS.values():

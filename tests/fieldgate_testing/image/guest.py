@@ -22,8 +22,7 @@ class Guest(Api):
         self.disk = disk
         (self.ssh_port,) = free_ports(1)
         command = [ROOT / "scripts/run-image", "--disk", disk.path, "--forward", f"{self.ssh_port}:22", "--accel", "tcg", *options]
-        self.boots = 0
-        self.process = Process(command, self.folder / "console.log")
+        self.process = Process(command, self.folder / "console.log", typed_at=True)
 
     # ---- the console
 
@@ -47,9 +46,20 @@ class Guest(Api):
                 return self.stages()[boot - 1]
         raise AssertionError(f"there is no stage {name}: {', '.join(LIMITS)}")
 
+    def wait_console(self, text, timeout=120):
+        """Waits until the console has said this."""
+        self.process.wait_until(lambda: text in self.console(), f"{text!r} on the console", timeout)
+
+    def type(self, text):
+        self.process.type(text)
+
     def stop(self):
         """As when its power fails."""
         self.process.kill()
+
+    def start(self):
+        """With power again, from the same disk. What it says is added to its console."""
+        self.process.start()
 
     # ---- inside
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod confirm;
 mod demo;
 mod duration;
 mod evidence;
@@ -14,6 +15,7 @@ mod notes;
 mod procfs;
 mod provision;
 mod report;
+mod reset;
 mod secrets;
 mod signals;
 mod snapshot;
@@ -44,6 +46,7 @@ enum Command {
     Uninstall(install::UninstallArgs),
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
+    Reset(reset::ResetArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -65,6 +68,7 @@ fn main() -> Result<ExitCode> {
             .block_on(secrets::run(args))
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
+        Command::Reset(args) => reset::run(&args),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

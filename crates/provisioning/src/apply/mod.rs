@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 pub use status::{Outcome, Status, StatusError};
 
+pub(crate) use record::{Record, Written};
 pub(crate) use status::save_status;
 
 use crate::disk::Disk;
 use crate::load::hex;
 use crate::places::{SECRETS, STATE, below};
 use crate::plan::PlannedFile;
-use record::{Record, Written};
 
 /// What an application did. Paths are those of the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

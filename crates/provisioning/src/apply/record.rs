@@ -13,22 +13,22 @@ use crate::places::{RECORD, below};
 
 /// Paths are those of the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) files: BTreeMap<PathBuf, Written>,
+pub(crate) struct Record {
+    pub(crate) files: BTreeMap<PathBuf, Written>,
 }
 
 /// What a file held, as SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Written {
-    pub(super) content: String,
+pub(crate) struct Written {
+    pub(crate) content: String,
     /// What it held before, while an application runs: a power cut leaves either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<String>,
+    pub(crate) before: Option<String>,
 }
 
 impl Record {
     /// An absent record is an empty one.
-    pub(super) fn load(root: &Path) -> Result<Self, ApplyError> {
+    pub(crate) fn load(root: &Path) -> Result<Self, ApplyError> {
         let path = below(root, RECORD);
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|_| ApplyError::Record(path)),
@@ -37,7 +37,7 @@ impl Record {
         }
     }
 
-    pub(super) fn save(&self, disk: &Disk, root: &Path) -> Result<(), ApplyError> {
+    pub(crate) fn save(&self, disk: &Disk, root: &Path) -> Result<(), ApplyError> {
         let path = below(root, RECORD);
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
@@ -46,7 +46,7 @@ impl Record {
     }
 
     /// Whether a file's content is what we put there.
-    pub(super) fn knows(&self, path: &Path, content: &str) -> bool {
+    pub(crate) fn knows(&self, path: &Path, content: &str) -> bool {
         self.files.get(path).is_some_and(|written| {
             written.content == content || written.before.as_deref() == Some(content)
         })

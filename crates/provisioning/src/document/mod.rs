@@ -10,7 +10,7 @@ use k3s_manifest_gen::Appliance;
 use k3s_manifest_gen::description::{Broker, Module, ModuleDocument, SerialPort};
 use module_runtime::configuration::{CheckedSchema, SchemaError};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use hub::{Attestation, Dps, Hub, Sas, X509};
@@ -74,10 +74,12 @@ pub struct FactoryReset {
 }
 
 /// A part of what is provisioned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// Interfaces, Wi-Fi, proxy and time servers.
+    /// Interfaces, Wi-Fi, proxy, time servers and time zone.
     Network,
     /// The name.
     Name,
@@ -90,6 +92,20 @@ pub enum Part {
 }
 
 impl Part {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Network,
+        Self::Name,
+        Self::Hub,
+        Self::Modules,
+        Self::Ssh,
+    ];
+
+    /// The part of that name.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.as_str() == word)
+    }
+
     /// As the document has it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 mod modules;
 mod network;
+mod part;
 mod proxy;
 
 use std::fmt;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 
 use iothub_protocol::ConnectionString;
 use module_runtime::path;
+
+pub(crate) use part::part_of;
 
 use crate::document::{Provision, Time};
 use crate::load::Loaded;
