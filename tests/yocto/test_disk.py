@@ -110,6 +110,31 @@ def test_the_update_finds_the_kernel_where_the_image_has_it():
     assert "${nonarch_libdir}/fieldgate/boot/vmlinuz" in CLASS.read_text()
 
 
+def test_an_update_without_an_initrd_is_made_the_next_to_start(tmp_path):
+    """The backend itself, with folders in place of partitions."""
+    boot = tmp_path / "run/slot-b/usr/lib/fieldgate/boot"
+    entries = tmp_path / "efi/loader/entries"
+    for folder in (boot, entries, tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    (boot / "vmlinuz").write_text("kernel")
+    entry = (IMAGE / "rootfs/usr/lib/fieldgate/boot/entry.conf").read_text()
+    command = ["sed", "-E", "-f", HOST / "files/entry.sed"]
+    (boot / "entry.conf").write_text(subprocess.run(command, input=entry, capture_output=True, text=True, check=True).stdout)
+    (entries / "fieldgate-a.conf").write_text("version 1\n")
+    for name in ("mount", "umount"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    backend = (IMAGE / "rootfs/usr/lib/fieldgate/rauc-backend").read_text()
+    backend = backend.replace("esp=/efi", f"esp={tmp_path}/efi").replace("/run/fieldgate/slot-", f"{tmp_path}/run/slot-")
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", backend, "rauc-backend", "set-primary", "b"], check=True, env=environment)
+    assert (tmp_path / "efi/b/vmlinuz").read_text() == "kernel" and not (tmp_path / "efi/b/initrd").exists()
+    counted = (entries / "fieldgate-b+3.conf").read_text()
+    assert "linux   /b/vmlinuz\n" in counted and "version 2\n" in counted and "root=PARTLABEL=root-b " in counted
+    primary = subprocess.run(["sh", "-c", backend, "rauc-backend", "get-primary"], check=True, env=environment, capture_output=True, text=True)
+    assert primary.stdout.strip() == "b"
+
+
 def test_fstab_mounts_what_the_disk_has():
     names = {name for name, _, _ in layout()}
     lines = [line.split() for line in (IMAGE / "rootfs/etc/fstab").read_text().splitlines() if line and line[0] != "#"]

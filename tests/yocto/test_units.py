@@ -18,7 +18,7 @@ UNITS = sorted([*SYSTEM.glob("*.*"), *(IMAGE / "k3s/systemd").glob("*.service"),
 ABSENT = (
     r"Command .* is not executable: No such file or directory",
     r"Failed to (add|load|create) .*(ssh|sshd|systemd-networkd-wait-online@|systemd-bless-boot|network-pre)",
-    r"Unit (ssh|sshd|k3s|k3s-agent|systemd-\S+|fieldgate-\S+)\.(service|target) (has a bad unit file setting|not found)",
+    r"Unit (ssh|sshd|k3s|k3s-agent|systemd-\S+|fieldgate-\S+)\.(service|target) not found",
 )
 
 

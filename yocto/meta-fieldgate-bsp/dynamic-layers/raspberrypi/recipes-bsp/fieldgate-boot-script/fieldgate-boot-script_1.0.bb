@@ -3,9 +3,9 @@ DESCRIPTION = "U-Boot's script: counts the tries of an update, and goes back to 
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/Apache-2.0;md5=89aea4e17d99a7cacdbeed46a0096b10"
 
-SRC_URI = "file://boot.cmd"
-PROVIDES += "u-boot-default-script"
 DEPENDS = "u-boot-mkimage-native"
+PROVIDES += "u-boot-default-script"
+SRC_URI = "file://boot.cmd"
 S = "${UNPACKDIR}"
 INHIBIT_DEFAULT_DEPS = "1"
 COMPATIBLE_MACHINE = "^rpi$"
