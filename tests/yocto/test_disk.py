@@ -180,6 +180,22 @@ def test_linux_and_u_boot_keep_the_environment_in_the_same_places():
     assert first + length <= second and second + length <= begin, "copies and first partition lie apart"
 
 
+def test_every_file_of_etc_comes_to_the_device():
+    """By fieldgate-host, or over what other packages bring: whoever adds one to image/rootfs/etc has to say by which."""
+    own = variable(CLASS, "FIELDGATE_OWN_ETC").split()
+    recipe = HOST / "fieldgate-host.bb"
+    masked = variable(recipe, "MASKED_GENERATORS").split()
+    etc = IMAGE / "rootfs/etc"
+    for file in etc.rglob("*"):
+        if file.is_dir() and not file.is_symlink():
+            continue
+        name = str(file.relative_to(etc))
+        by_host = f"file://rootfs/etc/{name.split('/')[0]} " in recipe.read_text()
+        generator = file.parent.name == "system-generators" and file.name in masked and str(file.readlink()) == "/dev/null"
+        assert (name in own) + by_host + generator == 1, f"image/rootfs/etc/{name} is not on the device, or twice"
+    assert not [file for file in (IMAGE / "rootfs/usr").rglob("*") if file.is_symlink() and not file.exists()], "bitbake cannot fetch a link to nowhere"
+
+
 def test_root_is_as_large_as_a_bundle_writes():
     """A root that outgrows its partition is refused when it is built, not on the device."""
     values = {name: value for name, _, value in assignments(CLASS)}

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from layers import LAYERS, YOCTO
+from layers import LAYERS, ROOT, YOCTO
 
 FILES = sorted((YOCTO / "kas").glob("*.yml"))
 SCHEMA = json.loads((importlib.resources.files("kas") / "schema-kas.json").read_text())
@@ -19,11 +19,11 @@ def read(file):
 
 
 def included(file):
-    """A file and all that it includes."""
+    """A file and all that it includes, by its path in the repository."""
     content = read(file)
     yield content
     for name in content["header"].get("includes", []):
-        yield from included(file.parent / name)
+        yield from included(ROOT / name)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -28,7 +28,7 @@ inherit core-image
 FIELDGATE_WIC_DEPENDS ?= ""
 do_image_wic[depends] += "${FIELDGATE_WIC_DEPENDS}"
 do_rootfs[depends] += "virtual/kernel:do_deploy"
-do_rootfs[file-checksums] += "${FIELDGATE_REPOSITORY}/image/rootfs/etc:True"
+do_rootfs[file-checksums] += "${@' '.join('%s/image/rootfs/etc/%s:True' % (d.getVar('FIELDGATE_REPOSITORY'), name) for name in ('fstab', 'hostname', 'hosts'))}"
 
 # Files of /etc that packages have, too: the device has those of image/rootfs.
 FIELDGATE_OWN_ETC = "fstab hostname hosts localtime machine-id resolv.conf"

@@ -7,7 +7,8 @@ PV = "${FIELDGATE_VERSION}"
 
 FILESEXTRAPATHS:prepend := "${THISDIR}/files:${FIELDGATE_REPOSITORY}/image:${FIELDGATE_REPOSITORY}/image/reference:"
 SRC_URI = " \
-    file://rootfs \
+    file://rootfs/etc/ssh \
+    file://rootfs/usr \
     file://units \
     file://units.sed \
     file://entry.sed \
@@ -27,19 +28,20 @@ FILES:${PN} = "${sysconfdir} ${prefix}"
 # Programs come with fieldgate-preload and k3s; these are what the scripts call.
 RDEPENDS:${PN} = "coreutils findutils iproute2 nftables systemd util-linux"
 
-# Those of /etc that other packages bring are the image's to place (fieldgate-image.bbclass), system.conf is fieldgate-rauc-conf's.
-NOT_OURS = "etc/fstab etc/hostname etc/hosts etc/localtime etc/machine-id etc/resolv.conf usr/lib/rauc"
+# What of etc other packages bring, too, is the image's to place (fieldgate-image.bbclass). Links to nowhere cannot be fetched: here they are.
+MASKED_GENERATORS = "systemd-ssh-generator"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
 do_install() {
     tar -C ${UNPACKDIR}/rootfs --owner=0 --group=0 --mode='u=rwX,go=rX' --sort=name -c . | tar -C ${D} --no-same-owner -x
-    for path in ${NOT_OURS}; do rm -rf ${D}/$path; done
-    find ${D} -depth -type d -empty -delete
+    # For this machine, in fieldgate-rauc-conf.
+    rm -r ${D}${nonarch_libdir}/rauc
 
     # What is switched on is a preset, applied when the image is made; what is masked is a link to nowhere.
-    install -d ${D}${nonarch_libdir}/systemd/system-preset ${D}${sysconfdir}/systemd/system
+    install -d ${D}${nonarch_libdir}/systemd/system-preset ${D}${sysconfdir}/systemd/system ${D}${sysconfdir}/systemd/system-generators
+    for name in ${MASKED_GENERATORS}; do ln -s /dev/null ${D}${sysconfdir}/systemd/system-generators/$name; done
     sed -E -f ${UNPACKDIR}/units.sed ${UNPACKDIR}/units >${WORKDIR}/units.here
     {
         sed -n 's/^enable /&/p; s/^disable /&/p' ${WORKDIR}/units.here
