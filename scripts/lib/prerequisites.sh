@@ -21,6 +21,15 @@ TEST_PACKAGES=(
   "zstd zstd"
 )
 
+# What the tests of the Yocto layers call.
+YOCTO_TEST_PACKAGES=(
+  "python3-venv /usr/lib/python3.11/ensurepip /usr/lib/python3*/ensurepip"
+  "iproute2 ip"
+  "util-linux unshare"
+  "systemd systemd-analyze"
+  "git git"
+)
+
 # What the test node is made of, and static programs for images.
 CLUSTER_PACKAGES=(
   "containerd containerd"
