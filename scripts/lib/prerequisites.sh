@@ -2,6 +2,13 @@
 # shellcheck shell=bash
 
 # Debian package and a file or command that shows it is there.
+# Bundles of updates, made and read.
+UNIT_PACKAGES=(
+  "rauc rauc"
+  "squashfs-tools mksquashfs"
+  "openssl openssl"
+)
+
 TEST_PACKAGES=(
   "socat socat"
   "mosquitto mosquitto"
@@ -40,6 +47,7 @@ is_there() { # any of the commands or files
   return 1
 }
 
+need_unit_packages() { need_packages "${UNIT_PACKAGES[@]}"; }
 need_test_packages() { need_packages "${TEST_PACKAGES[@]}"; }
 need_cluster_packages() { need_packages "${TEST_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"; }
 
