@@ -1,8 +1,7 @@
 # What tests and benchmarks need beside the toolchains. Sourced, never run.
 # shellcheck shell=bash
 
-# Debian package and a file or command that shows it is there.
-# Bundles of updates, made and read.
+# Each row is a Debian package and a file or command that shows it is there. First: bundles of updates, made and read.
 UNIT_PACKAGES=(
   "rauc rauc"
   "squashfs-tools mksquashfs"

@@ -340,12 +340,9 @@ fn a_bad_update_is_given_up_with_its_reason() {
         out.contains("-> kubectl -n fieldgate describe pod broker-0"),
         "{out}"
     );
-    let (status, out, _) = bench.run(&["update", "gate", "--limit", "10ms"]);
+    let (status, out, _) = bench.run(&["update", "gate", "--limit", "1ms"]);
     assert_eq!(status, 1, "{out}");
-    assert!(
-        out.contains("waiting for broker: 0 of 1 pods ready"),
-        "{out}"
-    );
+    assert!(out.contains("FAIL  broker: 0 of 1 pods ready"), "{out}");
     assert_eq!(bench.read("marked"), "booted\n");
     assert_eq!(bench.read("systemctl"), "reboot\n");
 
