@@ -1,7 +1,13 @@
 # What tests and benchmarks need beside the toolchains. Sourced, never run.
 # shellcheck shell=bash
 
-# Debian package and a file or command that shows it is there.
+# Each row is a Debian package and a file or command that shows it is there. First: bundles of updates, made and read.
+UNIT_PACKAGES=(
+  "rauc rauc"
+  "squashfs-tools mksquashfs"
+  "openssl openssl"
+)
+
 TEST_PACKAGES=(
   "socat socat"
   "mosquitto mosquitto"
@@ -54,6 +60,7 @@ is_there() { # any of the commands or files
   return 1
 }
 
+need_unit_packages() { need_packages "${UNIT_PACKAGES[@]}"; }
 need_test_packages() { need_packages "${TEST_PACKAGES[@]}"; }
 need_cluster_packages() { need_packages "${TEST_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"; }
 

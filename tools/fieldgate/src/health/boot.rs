@@ -44,7 +44,8 @@ impl Boot {
         })
     }
 
-    /// Keeps when this boot began by the clock of now, before something sets it.
+    /// Keeps when this boot began by the clock of now, before the network sets it. To be called once the clock is that of the last run or
+    /// later (systemd's time-set.target), or what was started in an earlier boot would count.
     pub(crate) fn keep(&self, root: &Path) -> Result<()> {
         let path = mark(root);
         let context = || format!("writing {}", path.display());

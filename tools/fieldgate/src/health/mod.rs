@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
@@ -183,10 +183,12 @@ pub(crate) async fn observe(target: &HealthTarget) -> Result<Observation> {
         "--request-timeout",
         "60s",
     ];
-    let text = kubectl
-        .run_for(&question, LIST)
-        .await
-        .context("its API server does not answer")?;
+    let text = kubectl.run_for(&question, LIST).await.map_err(|error| {
+        anyhow!(
+            "its API server does not answer: {}",
+            without_command(&error)
+        )
+    })?;
     let cluster = Cluster::parse(&text)?;
     let relative = target.manifests.strip_prefix("/");
     let folder = target.root.join(relative.unwrap_or(&target.manifests));
@@ -198,6 +200,15 @@ pub(crate) async fn observe(target: &HealthTarget) -> Result<Observation> {
         expected: expected::read(&folder),
         figures,
     })
+}
+
+/// What kubectl said, without the question, which is always the same and long.
+fn without_command(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    match text.split_once("`: ") {
+        Some((_, said)) => said.to_owned(),
+        None => text,
+    }
 }
 
 /// Tells what is waited for, whenever that changes.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::places::Places;
 use super::rauc::Rauc;
 use super::reboot::reboot;
-use super::state::{Stage, State};
+use super::state::{self, Stage, State};
 use crate::health::{HealthTarget, Report, Waiting, wait};
 use crate::install::say;
 
@@ -68,7 +68,7 @@ pub(crate) async fn run(places: &Places, limit: Duration) -> Result<ExitCode> {
         }
     })
     .await;
-    let now = OffsetDateTime::now_utc();
+    let now = state::now();
     if report.healthy {
         if let Some(last) =
             of_slot(&mut state, &booted).filter(|last| last.result != Stage::Confirmed)

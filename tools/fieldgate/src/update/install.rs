@@ -8,7 +8,6 @@ use reqwest::Url;
 use semver::Version;
 use serde::Serialize;
 use serde_json::Map;
-use time::OffsetDateTime;
 
 use super::admit::{self, Device, Verdict, Wishes};
 use super::client::client;
@@ -19,7 +18,7 @@ use super::places::Places;
 use super::rauc::{BundleInfo, Rauc, RaucStatus};
 use super::search;
 use super::source::{Source, sha256};
-use super::state::{Stage, State, System, Update};
+use super::state::{self, Stage, State, System, Update};
 use crate::health::{Boot, HealthTarget, Known, observe};
 
 /// What to install.
@@ -76,7 +75,7 @@ pub(crate) async fn install(
 ) -> Result<Done, UpdateError> {
     let rauc = Rauc::find()?;
     let status = rauc.status().await?;
-    let boot = Boot::read(places.root(), OffsetDateTime::now_utc())?;
+    let boot = Boot::read(places.root(), state::now())?;
     let device = device(places, &status, &boot)?;
     places.make_folder()?;
     let _lock = Lock::take(&places.lock())?;
@@ -89,7 +88,10 @@ pub(crate) async fn install(
         }
     }
     let path = fetch(places, request, &rauc, &device, progress).await?;
-    let what = request.source.shown();
+    let what = match &request.source {
+        Source::Search(_) => path.display().to_string(),
+        source => source.shown(),
+    };
     progress(Progress::Checking {
         bundle: what.clone(),
     });
@@ -110,7 +112,7 @@ pub(crate) async fn install(
     };
     progress(Progress::Recording);
     let known = known(places, &state, &device, progress).await;
-    let now = OffsetDateTime::now_utc();
+    let now = state::now();
     let to = System {
         slot: target.bootname.clone(),
         version: info.version.to_string(),
@@ -140,7 +142,7 @@ pub(crate) async fn install(
         })
         .await;
     if let Some(last) = &mut state.last {
-        let now = OffsetDateTime::now_utc();
+        let now = state::now();
         match &outcome {
             Ok(()) => last.reached(Stage::Installed, Vec::new(), now),
             Err(error) => last.reached(Stage::Failed, vec![error.to_string()], now),

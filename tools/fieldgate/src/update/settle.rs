@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::download;
 use super::places::Places;
-use super::state::{Stage, State};
+use super::state::{self, Stage, State};
 use crate::health::Boot;
 use crate::install::say;
 
@@ -54,7 +54,7 @@ fn settle(state: &mut State, booted: &str, boot: &str, now: OffsetDateTime) -> O
 }
 
 pub(crate) fn run(places: &Places) -> Result<()> {
-    let now = OffsetDateTime::now_utc();
+    let now = state::now();
     let boot = Boot::read(places.root(), now)?;
     boot.keep(places.root())?;
     if let Some(booted) = places.booted_slot() {

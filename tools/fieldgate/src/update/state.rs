@@ -146,6 +146,12 @@ impl State {
     }
 }
 
+/// The time, to the second.
+pub(crate) fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now)
+}
+
 impl Update {
     pub(crate) fn reached(&mut self, result: Stage, reasons: Vec<String>, now: OffsetDateTime) {
         self.result = result;

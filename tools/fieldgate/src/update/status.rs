@@ -47,8 +47,10 @@ pub(crate) async fn status(places: &Places) -> anyhow::Result<Status> {
         Ok(rauc) => rauc.status().await,
         Err(error) => Err(error),
     };
+    let mut booted = None;
     let (compatible, slots) = match rauc {
         Ok(rauc) => {
+            booted = rauc.booted().map(|slot| slot.bootname.clone());
             let slots = rauc.slots.into_iter().map(|slot| SlotStatus {
                 // Of the disk that was flashed rauc does not know it.
                 version: match slot.version {
@@ -71,7 +73,7 @@ pub(crate) async fn status(places: &Places) -> anyhow::Result<Status> {
     Ok(Status {
         version,
         compatible,
-        booted: places.booted_slot(),
+        booted: places.booted_slot().or(booted),
         slots,
         last: State::load(places.root())?.last,
         errors,
