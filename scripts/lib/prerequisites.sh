@@ -33,6 +33,13 @@ YOCTO_TEST_PACKAGES=(
   "iproute2 ip"
   "util-linux unshare"
   "systemd systemd-analyze"
+  "qemu-system-x86 qemu-system-x86_64"
+  "u-boot-qemu /usr/lib/u-boot/qemu-x86/u-boot.rom"
+  "u-boot-tools mkimage"
+  "mtools mcopy"
+  "dosfstools mkfs.vfat"
+  "fdisk sfdisk"
+  "e2fsprogs mke2fs"
   "git git"
 )
 

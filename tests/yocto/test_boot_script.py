@@ -9,10 +9,9 @@ from layers import YOCTO
 
 SCRIPT = YOCTO / "meta-fieldgate-bsp/dynamic-layers/raspberrypi/recipes-bsp/fieldgate-boot-script/files/boot.cmd"
 
-# U-Boot's commands as far as the script uses them; numbers of `test` and `setexpr` are hexadecimal with 0x in front, as there.
+# U-Boot's commands as far as the script uses them; numbers of `test` may be hexadecimal with 0x in front, as there.
 COMMANDS = r"""
 setenv() { if [ $# -lt 2 ] || [ -z "${*:2}" ]; then unset "$1"; else printf -v "$1" '%s' "${*:2}"; fi; }
-setexpr() { printf -v "$1" '%x' "$((0x$2 $3 0x$4))"; }
 fdt() { if [ "$1" = get ]; then printf -v "$3" '%s' "console=serial0,115200"; fi; }
 test() {
   case $2 in

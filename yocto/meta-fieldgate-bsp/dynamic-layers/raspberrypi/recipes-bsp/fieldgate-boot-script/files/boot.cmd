@@ -1,8 +1,8 @@
 # Which slot is started. Kept in U-Boot's environment, by this script and by RAUC (bootloader=uboot):
 #   BOOT_ORDER                 slots, the one to try first in front; RAUC puts an updated one there
-#   BOOT_a_LEFT, BOOT_b_LEFT   tries that are left, hexadecimal; 0 is a slot that is bad
+#   BOOT_a_LEFT, BOOT_b_LEFT   tries that are left, at most 3; 0 is a slot that is bad
 #   BOOT_GOOD                  the slot that was good last: it is started without counting, so nothing is written at an ordinary start
-# Written for U-Boot's old parser, and tests/yocto/test_boot_script.py runs it.
+# Written for U-Boot's old parser; tests/yocto/test_boot_script.py and test_u_boot.py run it.
 
 # What the firmware found out about the board and wants to tell the kernel.
 fdt addr ${fdt_addr}
@@ -27,8 +27,10 @@ for slot in ${BOOT_ORDER}; do
   if test "${slot}" = "b"; then setenv part 3; setenv left "${BOOT_b_LEFT}"; fi
   if test 0x${left} -gt 0; then
     if test "${slot}" != "${BOOT_GOOD}"; then
-      setexpr left ${left} - 1
-      setenv BOOT_${slot}_LEFT ${left}
+      setenv next 0
+      if test "${left}" = "2"; then setenv next 1; fi
+      if test "${left}" = "3"; then setenv next 2; fi
+      setenv BOOT_${slot}_LEFT ${next}
       # A try that cannot be counted is none.
       if saveenv; then setenv trial fieldgate.trial; else setenv part 0; fi
     fi
