@@ -27,6 +27,8 @@ pub(crate) const PRESERVE: &str = "/data/fieldgate/provision/preserve";
 
 /// That a factory reset is asked for, or has begun. It lies on the data partition itself: no folder has to be there.
 pub(crate) const RESET: &str = "/data/fieldgate-reset.json";
+/// A request that cannot be read, set aside.
+pub(crate) const DAMAGED_RESET: &str = "/data/fieldgate-reset.json.damaged";
 /// What the last factory reset did.
 pub(crate) const LAST_RESET: &str = "/data/fieldgate/last-reset.json";
 

@@ -21,7 +21,7 @@ pub use request::{
 use crate::apply::{ApplyError, Record, Written};
 use crate::disk::Disk;
 use crate::load::hex;
-use crate::places::{DATA, PRESERVE, RECORD, RESET, STATE, below};
+use crate::places::{DAMAGED_RESET, DATA, PRESERVE, RECORD, RESET, STATE, below};
 use crate::plan::part_of;
 use remove::Removal;
 use request::written;
@@ -32,6 +32,17 @@ pub enum ResetError {
     /// A file of the reset is none.
     #[error("{} is damaged, and nothing was done; remove it, and ask for the reset again if you want one", .0.display())]
     Damaged(PathBuf),
+    /// The request is none, and is out of the way now.
+    #[error(
+        "{} was damaged, and nothing was removed; it is {} now. Ask for the reset again if you want one",
+        .request.display(),
+        .aside.display()
+    )]
+    SetAside {
+        /// On this machine, both.
+        request: PathBuf,
+        aside: PathBuf,
+    },
     /// Files are being removed already.
     #[error("a factory reset has begun ({}); restart the device to complete it", .0.display())]
     Begun(PathBuf),
@@ -62,7 +73,7 @@ pub enum ResetError {
 /// and repeated; nothing else may use the data partition meanwhile.
 ///
 /// # Errors
-/// When the request is damaged, before anything is done; or when the disk fails.
+/// When the request is damaged: it is set aside, and nothing is removed; or when the disk fails.
 pub fn apply_reset(root: &Path, now: OffsetDateTime) -> Result<Option<LastReset>, ResetError> {
     apply_reset_with(&Disk::default(), root, now)
 }
@@ -72,8 +83,11 @@ fn apply_reset_with(
     root: &Path,
     now: OffsetDateTime,
 ) -> Result<Option<LastReset>, ResetError> {
-    let Some(mut request) = pending_reset(root)? else {
-        return Ok(None);
+    let mut request = match pending_reset(root) {
+        Ok(Some(request)) => request,
+        Ok(None) => return Ok(None),
+        Err(ResetError::Damaged(path)) => return Err(set_aside(disk, root, path)),
+        Err(other) => return Err(other),
     };
     let kept = match request.kept.clone() {
         Some(kept) => kept,
@@ -109,6 +123,21 @@ fn apply_reset_with(
     disk.remove(&path)
         .map_err(|source| ResetError::Disk { path, source })?;
     Ok(Some(last))
+}
+
+/// Puts a request that cannot be read out of the way: the device would otherwise be kept from its work at every start.
+fn set_aside(disk: &Disk, root: &Path, request: PathBuf) -> ResetError {
+    let aside = below(root, DAMAGED_RESET);
+    let done = disk
+        .rename(&request, &aside)
+        .and_then(|()| disk.sync(&below(root, DATA)));
+    match done {
+        Ok(()) => ResetError::SetAside { request, aside },
+        Err(source) => ResetError::Disk {
+            path: request,
+            source,
+        },
+    }
 }
 
 /// What is left of provisioned files, all of it ours, whoever edited it: a later document replaces or removes it.

@@ -210,12 +210,18 @@ fn the_preserve_list_of_the_document_is_the_default() {
 }
 
 #[test]
-fn a_request_that_is_damaged_removes_nothing() {
+fn a_request_that_is_damaged_removes_nothing_and_does_not_come_again() {
     let bench = worked();
-    put(&bench, RESET, "{\"requested\": \"2026", 0o644);
     let before = bench.tree();
-    let error = apply_reset(&bench.root(), LATER).unwrap_err().to_string();
+    put(&bench, RESET, "{\"requested\": \"2026", 0o644);
+    let error = pending_reset(&bench.root()).unwrap_err().to_string();
     assert!(error.contains("nothing was done; remove it"), "{error}");
+    let error = apply_reset(&bench.root(), LATER).unwrap_err().to_string();
+    assert!(error.contains("nothing was removed; it is"), "{error}");
+    let aside = bench.on_device(DAMAGED_RESET);
+    assert_eq!(aside.as_deref(), Some("{\"requested\": \"2026"));
+    assert_eq!(apply_reset(&bench.root(), LATER).unwrap(), None);
+    fs::remove_file(below(&bench.root(), DAMAGED_RESET)).unwrap();
     assert_eq!(bench.tree(), before);
 }
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{ArgGroup, Args};
 use provisioning::{
-    Part, apply_reset, default_preserve, kept_files, last_reset, pending_reset, request_reset,
+    Part, ResetError, apply_reset, default_preserve, kept_files, last_reset, pending_reset,
+    request_reset,
 };
 use time::OffsetDateTime;
 
@@ -142,19 +143,31 @@ fn ask_for(args: &ResetArgs, device: &Device, reason: &str) -> Result<ExitCode> 
 }
 
 fn apply(device: &Device, root: &Path) -> Result<()> {
-    let Some(request) = pending_reset(root)? else {
-        say("no factory reset is asked for");
-        return Ok(());
+    let pending = pending_reset(root);
+    if !matches!(pending, Ok(None)) {
+        device.check_unused()?;
+    }
+    if let Ok(Some(request)) = pending {
+        say(&format!(
+            "factory reset, asked for {} ({}); stays: {}; this may take minutes",
+            request.requested,
+            request.reason,
+            words(&request.preserve)
+        ));
+    }
+    let done = match apply_reset(root, OffsetDateTime::now_utc()) {
+        Ok(Some(done)) => done,
+        Ok(None) => {
+            say("no factory reset is asked for");
+            return Ok(());
+        }
+        // Not a failure: what is tried again at the next start must be able to succeed.
+        Err(error @ ResetError::SetAside { .. }) => {
+            eprintln!("{error}");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
     };
-    device.check_unused()?;
-    say(&format!(
-        "factory reset, asked for {} ({}); stays: {}; this may take minutes",
-        request.requested,
-        request.reason,
-        words(&request.preserve)
-    ));
-    let done = apply_reset(root, OffsetDateTime::now_utc())?
-        .context("the request for the reset is gone, although nothing else should run now")?;
     for path in &done.kept {
         say(&format!("kept {}", path.display()));
     }
