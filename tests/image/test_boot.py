@@ -3,6 +3,8 @@ shows nobody more than it has to."""
 
 import datetime
 import json
+import re
+from collections import Counter
 
 from fieldgate_testing import main_job
 from fieldgate_testing.cluster import pods, reports
@@ -71,6 +73,24 @@ def test_dapr_and_modules_are_ready_with_their_sidecars(system, guest):
         pod = pods.the_pod(guest, pods.module_selector(module))
         sidecars = {status["name"]: status["ready"] for status in pod["status"]["initContainerStatuses"]}
         assert sidecars["daprd"] is True, sidecars
+
+
+def test_everything_has_room_in_two_gibibytes(system, guest, capsys):
+    system.wait_ready()
+    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", guest.ssh("cat /proc/meminfo"), re.MULTILINE))
+    total, available = (int(memory[name]) >> 10 for name in ("MemTotal", "MemAvailable"))
+    # Proportional, so that what is shared counts once.
+    shares = guest.ssh("for p in /proc/[0-9]*; do echo \"$(awk '/^Pss:/ { print $2 }' $p/smaps_rollup 2>/dev/null) $(cat $p/comm 2>/dev/null)\"; done")
+    by_program = Counter()
+    for line in shares.splitlines():
+        size, _, program = line.strip().partition(" ")
+        if size.isdigit():
+            by_program[program] += int(size)
+    largest = {program: size >> 10 for program, size in by_program.most_common(12)}
+    path = reports.write("image-memory", {"total_mib": total, "available_mib": available, "pss_mib": largest})
+    with capsys.disabled():
+        print(f"\nmemory (kept in {path}): {available} of {total} MiB available; MiB by program: {largest}")
+    assert total < 2048 and available > 256
 
 
 def test_no_unit_has_failed(guest):
