@@ -1,5 +1,6 @@
 //! The command line of Fieldgate.
 
+mod agent;
 mod bench;
 mod chaos;
 mod confirm;
@@ -47,6 +48,7 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
     Reset(reset::ResetArgs),
+    Agent(agent::AgentArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -69,6 +71,7 @@ fn main() -> Result<ExitCode> {
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
         Command::Reset(args) => reset::run(&args),
+        Command::Agent(args) => runtime()?.block_on(agent::run(args)),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }
