@@ -31,9 +31,8 @@ impl Bundle {
     /// # Errors
     /// The first argument that is wrong.
     pub fn check(&self) -> Result<(), Fault> {
-        let wrong = |field: &str, message: &str| {
-            Err(Fault::new(Code::InvalidInput, message).at(field))
-        };
+        let wrong =
+            |field: &str, message: &str| Err(Fault::new(Code::InvalidInput, message).at(field));
         let rest = ["https://", "http://"]
             .iter()
             .find_map(|scheme| self.uri.strip_prefix(scheme));
@@ -58,7 +57,11 @@ impl Bundle {
                     .chars()
                     .all(|letter| letter.is_ascii_alphanumeric() || ".-+".contains(letter))
         };
-        if self.version.as_deref().is_some_and(|text| !is_version(text)) {
+        if self
+            .version
+            .as_deref()
+            .is_some_and(|text| !is_version(text))
+        {
             return wrong("version", "must be a version such as 1.4.2");
         }
         Ok(())
@@ -104,7 +107,10 @@ mod tests {
 
     #[test]
     fn only_what_can_be_fetched_and_checked_is_taken() {
-        assert_eq!(bundle("https://h.example/x.raucb?sig=a%20b").check(), Ok(()));
+        assert_eq!(
+            bundle("https://h.example/x.raucb?sig=a%20b").check(),
+            Ok(())
+        );
         for wrong in [
             "",
             "x.raucb",

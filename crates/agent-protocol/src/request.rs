@@ -155,8 +155,7 @@ impl Command {
                 format!("the request is larger than {MAX_REQUEST} bytes"),
             ));
         }
-        let invalid =
-            |error| Fault::new(Code::InvalidInput, format!("not a request: {error}"));
+        let invalid = |error| Fault::new(Code::InvalidInput, format!("not a request: {error}"));
         // The version first: what else stands there may be of another one.
         let Versioned { version } = serde_json::from_slice(bytes).map_err(invalid)?;
         if version != VERSION {
@@ -257,7 +256,10 @@ mod tests {
             ("", InvalidInput),
             ("[]", InvalidInput),
             (r#"{"command": "health"}"#, InvalidInput),
-            (r#"{"version": 1, "command": "health", "more": 1}"#, InvalidInput),
+            (
+                r#"{"version": 1, "command": "health", "more": 1}"#,
+                InvalidInput,
+            ),
             (
                 r#"{"version": 1, "command": "health", "arguments": {"x": 1}}"#,
                 InvalidInput,

@@ -8,14 +8,19 @@ use agent_protocol::{Code, Command, Fault, Origin, Status, UpdateRequest};
 use module_runtime::{CancellationToken, Delivery, HealthFlag, StatusPublisher};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::configuration::Configuration;
-use crate::desired::Desired;
+use crate::desired::{Desired, Taken};
 use crate::host::{self, HostError};
 use crate::metrics::{CONFIG_EVENTS, HOST_AVAILABLE, UPDATES};
 use crate::plan::{Plan, Standing, Step, plan};
 use crate::view;
 
+/// Changes of the desired properties in flight.
+pub const BUFFER: usize = 32;
+/// What has changed several times meanwhile is looked at as a whole: an update that nobody wants any more is not begun.
+const GATHERING: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 /// While there is no host, or something waits for it.
 const SOON: Duration = Duration::from_secs(10);
 /// After the host did not do what it was asked.
@@ -38,14 +43,14 @@ pub struct Agent {
     pub look: Arc<Notify>,
     /// What the desired properties want.
     pub desired: Desired,
-    /// A change that the host does not know of yet: the broker keeps it, should this process end before.
-    pub held: Option<Delivery>,
+    /// Changes that the host does not know of yet: the broker keeps them, should this process end before.
+    pub held: Vec<Delivery>,
     /// What the host will never take, by the bundle's id, and why.
     pub refused: Option<(String, String)>,
 }
 
 impl Agent {
-    /// Works until `shutdown`. One change of the desired properties at a time, in their order.
+    /// Works until `shutdown`.
     pub async fn run(mut self, mut events: mpsc::Receiver<Delivery>, shutdown: CancellationToken) {
         loop {
             let pause = tokio::select! {
@@ -58,7 +63,23 @@ impl Agent {
                 () = self.look.notified() => {}
                 // An error is of a sender that is gone, together with the runtime.
                 Ok(()) = self.configuration.changed() => {}
-                Some(delivery) = events.recv(), if self.held.is_none() => self.take(delivery),
+                Some(delivery) = events.recv(), if self.held.len() < BUFFER => {
+                    self.take(delivery);
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = self.gather(&mut events) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn gather(&mut self, events: &mut mpsc::Receiver<Delivery>) {
+        let end = Instant::now() + GATHERING.1;
+        while self.held.len() < BUFFER && Instant::now() < end {
+            match timeout(GATHERING.0, events.recv()).await {
+                Ok(Some(delivery)) => self.take(delivery),
+                Ok(None) | Err(_) => return,
             }
         }
     }
@@ -66,11 +87,12 @@ impl Agent {
     fn take(&mut self, delivery: Delivery) {
         metrics::counter!(CONFIG_EVENTS.name).increment(1);
         match self.desired.take(&delivery.body) {
-            Ok(true) => {
+            Ok(Taken::News) => {
                 self.refused = None;
-                self.held = Some(delivery);
+                self.held.push(delivery);
             }
-            Ok(false) => delivery.accept(),
+            Ok(Taken::Repeated) => self.held.push(delivery),
+            Ok(Taken::Other) => delivery.accept(),
             Err(reason) => {
                 tracing::warn!(reason, "an event on the configuration topic is left alone");
                 delivery.reject();
@@ -109,8 +131,8 @@ impl Agent {
                 false
             }
         };
-        if is_settled && let Some(held) = self.held.take() {
-            held.accept();
+        if is_settled {
+            self.held.drain(..).for_each(Delivery::accept);
         }
         let details = view::details(&status, self.desired.wanted(), &plan);
         self.status.details(details);
@@ -171,7 +193,7 @@ impl Agent {
 
     fn pause(&self, status: &Status, plan: &Plan) -> Duration {
         let interval = self.configuration.borrow().interval.get();
-        if self.held.is_some() {
+        if !self.held.is_empty() {
             return SOON;
         }
         let is_running = status

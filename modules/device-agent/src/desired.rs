@@ -1,9 +1,14 @@
 //! Which update the desired properties want. No I/O.
 
+use std::collections::VecDeque;
+
 use agent_protocol::{Bundle, Fault};
 use measurement::{CONFIG_TYPE, Envelope};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+/// Events remembered: the broker repeats those that wait for their answer, and behind a newer one an old one would count again.
+const REMEMBERED: usize = 64;
 
 /// The desired property.
 pub const PROPERTY: &str = "update";
@@ -27,6 +32,18 @@ pub enum Wanted {
 pub struct Desired {
     property: Option<Map<String, Value>>,
     wanted: Wanted,
+    seen: VecDeque<String>,
+}
+
+/// What an event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Something of the update.
+    News,
+    /// What it said before: it was delivered again.
+    Repeated,
+    /// Nothing of the update.
+    Other,
 }
 
 /// As iothub-module publishes it (docs/reference/events.md).
@@ -42,21 +59,22 @@ impl Desired {
         &self.wanted
     }
 
-    /// Takes an event of the configuration topic in, and tells whether it says something of the update.
+    /// Takes an event of the configuration topic in.
     ///
     /// # Errors
     /// Why it is not such an event.
-    pub fn take(&mut self, body: &[u8]) -> Result<bool, String> {
+    pub fn take(&mut self, body: &[u8]) -> Result<Taken, String> {
         let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
         if envelope.kind != CONFIG_TYPE {
-            return Ok(false);
+            return Ok(Taken::Other);
         }
         let data = envelope.data.map_or("null", |data| data.get());
         let change: Change = serde_json::from_str(data)
             .map_err(|error| format!("its data is no change of desired properties: {error}"))?;
         let property = change.desired.get(PROPERTY);
         match (property, change.complete) {
-            (None, false) => return Ok(false),
+            (None, false) => return Ok(Taken::Other),
+            _ if self.seen.iter().any(|id| *id == envelope.id) => return Ok(Taken::Repeated),
             (None | Some(Value::Null), _) => {
                 self.property = None;
                 self.wanted = Wanted::Nothing;
@@ -77,7 +95,11 @@ impl Desired {
                 ));
             }
         }
-        Ok(true)
+        self.seen.push_back(envelope.id.into_owned());
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        Ok(Taken::News)
     }
 }
 
@@ -127,7 +149,8 @@ mod tests {
     use super::*;
 
     fn event(complete: bool, desired: Value) -> Vec<u8> {
-        json!({"specversion": "1.0", "id": "1", "source": "/x", "type": CONFIG_TYPE,
+        let id = format!("iothub-module/config/{complete}/{desired}");
+        json!({"specversion": "1.0", "id": id, "source": "/x", "type": CONFIG_TYPE,
             "data": {"version": 4, "complete": complete, "desired": desired}})
         .to_string()
         .into_bytes()
@@ -148,22 +171,27 @@ mod tests {
     fn changes_are_put_together() {
         let mut desired = Desired::default();
         let whole = event(true, json!({"update": property(), "modules": {}}));
-        assert_eq!(desired.take(&whole), Ok(true));
+        assert_eq!(desired.take(&whole), Ok(Taken::News));
         assert_eq!(version(&desired), Some("1.2.3"));
         let part = event(false, json!({"update": {"version": "1.3.0"}}));
-        assert_eq!(desired.take(&part), Ok(true));
+        assert_eq!(desired.take(&part), Ok(Taken::News));
         assert_eq!(version(&desired), Some("1.3.0"));
         let other = event(false, json!({"modules": {"modbus-reader": {}}}));
-        assert_eq!(desired.take(&other), Ok(false));
+        assert_eq!(desired.take(&other), Ok(Taken::Other));
         assert_eq!(version(&desired), Some("1.3.0"));
         let gone = event(false, json!({"update": null}));
-        assert_eq!(desired.take(&gone), Ok(true));
+        assert_eq!(desired.take(&gone), Ok(Taken::News));
         assert_eq!(desired.wanted(), &Wanted::Nothing);
 
-        desired.take(&event(false, json!({"update": property()}))).unwrap();
+        desired
+            .take(&event(false, json!({"update": property()})))
+            .unwrap();
+        assert_eq!(version(&desired), Some("1.2.3"));
+        // Delivered again, late.
+        assert_eq!(desired.take(&part), Ok(Taken::Repeated));
         assert_eq!(version(&desired), Some("1.2.3"));
         // A whole section without it: it is gone.
-        assert_eq!(desired.take(&event(true, json!({}))), Ok(true));
+        assert_eq!(desired.take(&event(true, json!({}))), Ok(Taken::News));
         assert_eq!(desired.wanted(), &Wanted::Nothing);
     }
 
@@ -197,8 +225,9 @@ mod tests {
         let mut desired = Desired::default();
         assert!(desired.take(b"x").is_err());
         assert!(desired.take(&[0xff]).is_err());
-        let other = json!({"specversion": "1.0", "id": "1", "source": "/x", "type": "y", "data": 1});
-        assert_eq!(desired.take(other.to_string().as_bytes()), Ok(false));
+        let other =
+            json!({"specversion": "1.0", "id": "1", "source": "/x", "type": "y", "data": 1});
+        assert_eq!(desired.take(other.to_string().as_bytes()), Ok(Taken::Other));
         let wrong = json!({"specversion": "1.0", "id": "1", "source": "/x", "type": CONFIG_TYPE, "data": 1});
         assert!(desired.take(wrong.to_string().as_bytes()).is_err());
         assert_eq!(desired.wanted(), &Wanted::Untold);

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use module_runtime::{Runtime, Subscription};
 use tokio::sync::{Notify, watch};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, BUFFER};
 use crate::commands::{self, Caller};
 use crate::configuration::Configuration;
 use crate::desired::Desired;
 use crate::metrics;
-
-/// Changes of the desired properties in flight.
-const BUFFER: usize = 4;
 
 /// Runs until the shutdown.
 ///
@@ -51,7 +48,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
         status: status.clone(),
         look,
         desired: Desired::default(),
-        held: None,
+        held: Vec::new(),
         refused: None,
     };
     let working = tokio::spawn(agent.run(events, shutdown.clone()));

@@ -181,7 +181,10 @@ fn of_request(request: &RequestStatus, status: &Status, now: OffsetDateTime) -> 
                 }
                 Some("confirmed") => Plan::rest(
                     Standing::GivenUp,
-                    Some("it was installed and confirmed, and another version was started since".to_owned()),
+                    Some(
+                        "it was installed and confirmed, and another version was started since"
+                            .to_owned(),
+                    ),
                 ),
                 Some(_) => Plan::rest(Standing::Installed, last.and_then(reasons)),
                 // Another update came after it.
@@ -277,7 +280,10 @@ mod tests {
         use RequestState::{Done, Failed, Running};
         let new = wanted("0.2.0");
         let install = Step::Install(bundle("0.2.0"));
-        assert_eq!(of(&new, None, Value::Null), (install.clone(), Standing::Asked));
+        assert_eq!(
+            of(&new, None, Value::Null),
+            (install.clone(), Standing::Asked)
+        );
         assert_eq!(
             of(&wanted("0.1.0"), None, Value::Null),
             (Step::Rest, Standing::Current)
@@ -299,7 +305,10 @@ mod tests {
         }
         // Another one came between.
         let other = request("0.3.0", Failed, false);
-        assert_eq!(of(&new, Some(other), Value::Null), (install, Standing::Asked));
+        assert_eq!(
+            of(&new, Some(other), Value::Null),
+            (install, Standing::Asked)
+        );
         let other = request("0.3.0", Running, false);
         assert_eq!(
             of(&new, Some(other), Value::Null),
@@ -341,7 +350,10 @@ mod tests {
             ..failed(1)
         };
         let (step, _) = of(&wanted("0.2.0"), Some(late), Value::Null);
-        assert!(matches!(step, Step::Retry { after, .. } if after == AGAIN.0), "{step:?}");
+        assert!(
+            matches!(step, Step::Retry { after, .. } if after == AGAIN.0),
+            "{step:?}"
+        );
         // Nobody wanted more than one attempt.
         let once = RequestStatus {
             origin: Origin::Method,

@@ -133,7 +133,9 @@ mod tests {
             }),
             reset: ResetStatus {
                 pending: None,
-                last: Some(json!({"completed": "2026-01-01T00:00:00Z", "reason": "method", "preserve": ["name"], "kept": ["/data/x"]})),
+                last: Some(
+                    json!({"completed": "2026-01-01T00:00:00Z", "reason": "method", "preserve": ["name"], "kept": ["/data/x"]}),
+                ),
             },
         };
         let told = details(&status, &Wanted::Nothing, &plan());
@@ -143,7 +145,10 @@ mod tests {
         assert_eq!(told["desired"]["state"], "given-up");
         assert_eq!(told["reset"]["preserve"], json!(["name"]));
         let text = told.to_string();
-        assert!(!text.contains("null") && !text.contains("known") && text.len() < 4096, "{text}");
+        assert!(
+            !text.contains("null") && !text.contains("known") && text.len() < 4096,
+            "{text}"
+        );
     }
 
     #[test]

@@ -149,8 +149,7 @@ impl Appliance {
             Known::DeviceAgent | Known::Custom => None,
         });
         // Folders, serial ports and the agent's socket are on one node; what has none of them may run on any.
-        let is_bound =
-            storage.is_some() || !module.serial.is_empty() || kind == Known::DeviceAgent;
+        let is_bound = storage.is_some() || !module.serial.is_empty() || kind == Known::DeviceAgent;
         ResolvedModule {
             name: name.to_owned(),
             kind,

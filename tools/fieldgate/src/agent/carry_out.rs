@@ -29,7 +29,9 @@ pub(super) async fn run(root: &Path) -> Result<ExitCode> {
         .load()?
         .context("no update was asked for; this is started by `fieldgate agent`")?;
     let mut end = match install(root, &records, &record.bundle).await {
-        Ok(Outcome { status: Some(0), .. }) => End {
+        Ok(Outcome {
+            status: Some(0), ..
+        }) => End {
             time: OffsetDateTime::now_utc(),
             installed: true,
             reason: None,
@@ -84,7 +86,13 @@ struct Outcome {
 
 /// Every line that it says is its progress, the last one of a failure the reason.
 async fn install(root: &Path, records: &Records, bundle: &Bundle) -> Result<Outcome, Fault> {
-    let mut arguments = vec!["update", "install", "--no-reboot", "--sha256", &bundle.sha256];
+    let mut arguments = vec![
+        "update",
+        "install",
+        "--no-reboot",
+        "--sha256",
+        &bundle.sha256,
+    ];
     if let Some(version) = &bundle.version {
         arguments.extend(["--version", version]);
     }
