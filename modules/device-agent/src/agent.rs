@@ -1,6 +1,6 @@
 //! Asks the host how it is, does what the desired properties want, and tells of it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ impl Agent {
     }
 
     /// Whether something was done.
-    async fn act(&mut self, socket: &PathBuf, step: &Step) -> Result<bool, HostError> {
+    async fn act(&mut self, socket: &Path, step: &Step) -> Result<bool, HostError> {
         let command = match step {
             Step::Rest => return Ok(false),
             Step::Retry { after, .. } if !after.is_zero() => return Ok(false),
