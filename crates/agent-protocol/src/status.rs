@@ -44,6 +44,9 @@ pub struct RequestStatus {
     pub attempts: u32,
     /// Whether another attempt may go better, with nothing changed.
     pub retry: bool,
+    /// Nobody wanted it any more ([`crate::Command::Forget`]); who wants it again asks anew.
+    #[serde(default)]
+    pub forgotten: bool,
     /// When it was begun last, RFC 3339, UTC.
     pub begun: String,
     /// When it ended, RFC 3339, UTC.

@@ -129,7 +129,12 @@ pub fn plan(wanted: &Wanted, status: &Status, now: OffsetDateTime) -> Plan {
     }
     let id = bundle.id();
     match request {
-        Some(request) if request.id == id => of_request(request, status, now),
+        Some(request)
+            if request.id == id
+                && (!request.forgotten || request.state == RequestState::Running) =>
+        {
+            of_request(request, status, now)
+        }
         Some(request) if request.state == RequestState::Running => Plan::rest(
             Standing::Waiting,
             Some("another update is being installed".to_owned()),
@@ -251,6 +256,7 @@ mod tests {
             reason: Some("because".to_owned()),
             attempts: 1,
             retry,
+            forgotten: false,
             begun: "2026-01-01T11:50:00Z".to_owned(),
             ended: Some("2026-01-01T11:58:00Z".to_owned()),
         }
@@ -379,5 +385,19 @@ mod tests {
             let (step, _) = of(&wanted, Some(failed.clone()), Value::Null);
             assert_eq!(step, forget, "{wanted:?}");
         }
+        // And wanted again after all.
+        let forgotten = RequestStatus {
+            retry: false,
+            forgotten: true,
+            ..failed
+        };
+        assert_eq!(
+            of(&wanted("0.2.0"), Some(forgotten.clone()), Value::Null),
+            (Step::Install(bundle("0.2.0")), Standing::Asked)
+        );
+        assert_eq!(
+            of(&Wanted::Nothing, Some(forgotten), Value::Null).0,
+            Step::Rest
+        );
     }
 }

@@ -128,6 +128,7 @@ mod tests {
                 reason: None,
                 attempts: 1,
                 retry: false,
+                forgotten: false,
                 begun: "2026-01-01T00:00:00Z".to_owned(),
                 ended: None,
             }),

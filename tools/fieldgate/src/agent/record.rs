@@ -162,6 +162,7 @@ impl Records {
                     RequestState::Interrupted => true,
                     _ => end.is_some_and(|end| end.retry),
                 },
+            forgotten: record.forgotten,
             begun: written(record.begun),
             ended: end.map(|end| written(end.time)),
         }
