@@ -9,7 +9,7 @@ emulated_programs() { # folder to make
   for program in "$TARGET"/release/*; do
     [ -f "$program" ] && [ -x "$program" ] && ln -s "$program" "$1/"
   done
-  for program in modbus-reader iothub-module broker-setup; do
+  for program in modbus-reader iothub-module device-agent broker-setup; do
     rm -f "$1/$program"
     printf '#!/bin/sh\nexec qemu-aarch64-static %s "$@"\n' "$TARGET/aarch64-unknown-linux-musl/release/$program" >"$1/$program"
     chmod +x "$1/$program"

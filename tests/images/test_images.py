@@ -11,7 +11,7 @@ from fieldgate_testing.process import program
 
 IMAGES = pathlib.Path(os.environ["FIELDGATE_IMAGES"])
 MIB = 1 << 20
-MODULES = ["modbus-reader", "iothub-module", "broker-setup"]
+MODULES = ["modbus-reader", "iothub-module", "device-agent", "broker-setup"]
 
 
 def archives(architecture):
@@ -39,7 +39,7 @@ def test_nothing_in_an_image_is_root_setuid_or_writable_by_everybody(archive):
 def test_all_images_of_a_device_take_120_mb_at_most_and_a_module_15():
     sizes = {name_of(archive): archive.stat().st_size for archive in archives("amd64")}
     print(sizes)
-    assert {"modbus-reader", "iothub-module", "broker-setup", "broker"} <= set(sizes)
+    assert {*MODULES, "broker"} <= set(sizes)
     assert sum(sizes.values()) <= 120 * MIB
     for module in MODULES:
         assert sizes[module] <= 15 * MIB

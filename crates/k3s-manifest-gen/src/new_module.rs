@@ -65,7 +65,12 @@ What the program has to do (docs/extend/README.md has it all, with an example in
 /// A name that a module of one's own cannot have.
 pub fn entry(name: &str) -> Result<String, Invalid> {
     if Known::of(name) != Known::Custom {
-        let message = "is one of Fieldgate's own; it needs only a configuration: NAME: {configuration: NAME.yaml}";
+        let message = match Known::of(name) {
+            Known::DeviceAgent => "is one of Fieldgate's own; it needs nothing: NAME: {}",
+            _ => {
+                "is one of Fieldgate's own; it needs only a configuration: NAME: {configuration: NAME.yaml}"
+            }
+        };
         return Err(Invalid::one(of_file(name, message.replace("NAME", name))));
     }
     if let Some(fault) = fault_of_name(name) {

@@ -450,3 +450,34 @@ modules:
         ],
     );
 }
+
+#[test]
+fn the_agent_needs_no_document_and_may_be_called_by_the_hub() {
+    let hub = "queue: {path: /var/lib/fieldgate/state/queue.db}\ncommands: {allow: [{method: device-agent.update}]}\n";
+    let (appliance, documents) = load(&[
+        (
+            "appliance.yaml",
+            "appliance: gate-7\nmodules:\n  device-agent: {}\n  iothub-module: {configuration: hub.yaml}\n",
+        ),
+        ("hub.yaml", hub),
+    ])
+    .unwrap();
+    assert!(documents.files["device-agent"].ends_with("{}\n"));
+    let agent = appliance.module("device-agent").unwrap();
+    assert!(agent.has_configuration && agent.egress.is_empty());
+    assert_eq!(agent.callers.len(), 5);
+
+    // Without it there is nothing to allow.
+    let told = load(&[
+        (
+            "appliance.yaml",
+            "appliance: gate-7\nmodules:\n  iothub-module: {configuration: hub.yaml}\n",
+        ),
+        ("hub.yaml", hub),
+    ])
+    .unwrap_err();
+    assert_told(
+        &told,
+        &[("hub.yaml:2:", "no right to call device-agent.update")],
+    );
+}

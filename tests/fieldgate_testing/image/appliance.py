@@ -12,6 +12,7 @@ from fieldgate_testing.waiting import wait_for
 from .guest import Guest, make_key
 
 FILE = "fieldgate-provision.yaml"
+AGENT_COMMANDS = ("health", "reset", "restart", "update", "update-status")
 # This machine, seen from a guest in QEMU's user network.
 OUTSIDE = "10.0.2.2"
 
@@ -21,8 +22,10 @@ def provisioning(folder, plc_port, hub_ca, connection_string):
     reader = main_job.reader_document(OUTSIDE, plc_port)
     # A guest without KVM has other things to do than ten events a second.
     reader["groups"][0]["period"] = "1s"
-    modules = description()["modules"]
-    for module, document in {"modbus-reader": reader, "iothub-module": hub_document()}.items():
+    hub = hub_document()
+    hub["commands"]["allow"] += [{"method": f"device-agent.{command}", "deadline": "60s"} for command in AGENT_COMMANDS]
+    modules = description()["modules"] | {"device-agent": {}}
+    for module, document in {"modbus-reader": reader, "iothub-module": hub}.items():
         modules[module]["configuration"] = document
     document = {
         "name": main_job.APPLIANCE,

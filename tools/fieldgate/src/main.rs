@@ -1,5 +1,6 @@
 //! The command line of Fieldgate.
 
+mod agent;
 mod bench;
 mod chaos;
 mod confirm;
@@ -53,6 +54,7 @@ enum Command {
     Health(health::HealthArgs),
     Update(update::UpdateArgs),
     Flash(flash::FlashArgs),
+    Agent(agent::AgentArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -78,6 +80,7 @@ fn main() -> Result<ExitCode> {
         Command::Health(args) => runtime()?.block_on(health::run(args)),
         Command::Update(args) => runtime()?.block_on(update::run(args)),
         Command::Flash(args) => flash::run(&args),
+        Command::Agent(args) => runtime()?.block_on(agent::run(args)),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

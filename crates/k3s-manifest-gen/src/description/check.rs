@@ -180,11 +180,12 @@ impl Appliance {
             }
             None if is_custom => problems.add_at_key(
                 &at,
-                "has no image; a module of your own needs one (Fieldgate's own modules are modbus-reader and iothub-module)",
+                "has no image; a module of your own needs one (Fieldgate's own modules are modbus-reader, iothub-module and device-agent)",
             ),
             _ => {}
         }
-        if !is_custom && module.configuration.is_none() {
+        let needs_document = !is_custom && Known::of(name) != Known::DeviceAgent;
+        if needs_document && module.configuration.is_none() {
             problems.add_at_key(
                 &at,
                 format!("has no configuration; add configuration: {name}.yaml with what the module does (docs/reference/{name}.md)"),

@@ -13,6 +13,11 @@ use crate::yaml::{Located, emit, value_at};
 
 /// The largest document, in bytes: an object of Kubernetes holds 1 MiB, the names and labels of the ConfigMap included.
 const LARGEST: u64 = 900 << 10;
+/// Of a device-agent that was given none: everything has a default.
+const AGENT_DOCUMENT: &str = "\
+# The host's socket and where desired properties come from: as they are on the appliance (docs/reference/device-agent.md).
+{}
+";
 /// Where a pod has its serial ports.
 const SERIAL: &str = "/dev/fieldgate/serial-";
 
@@ -44,6 +49,12 @@ pub(super) fn read(
         .and_then(Value::as_object);
     for (module, described) in modules.into_iter().flatten() {
         let at = path!["modules", module, "configuration"];
+        if module == "device-agent" && described.get("configuration").is_none_or(Value::is_null) {
+            documents
+                .files
+                .insert(module.clone(), AGENT_DOCUMENT.to_owned());
+            continue;
+        }
         let inline = description
             .part(&at)
             .filter(|part| part.value().is_object());

@@ -4,6 +4,7 @@ use module_runtime::configuration::ByteSize;
 use module_runtime::{Problem, path};
 use serde_json::Value;
 
+use super::resolve::default_calls;
 use crate::yaml::{Located, value_at};
 
 /// What outlives a pod.
@@ -75,10 +76,9 @@ fn check_commands(
     description: &Value,
     problems: &mut Vec<Problem>,
 ) {
+    let is_there = |module: &str| description["modules"].get(module).is_some();
     let calls: Vec<&str> = match described.get("calls") {
-        None if description.pointer("/modules/modbus-reader").is_some() => {
-            vec!["modbus-reader.read", "modbus-reader.write"]
-        }
+        None => default_calls(is_there).collect(),
         written => list(written).iter().filter_map(Value::as_str).collect(),
     };
     let allowed = value_at(document.value(), &path!["commands", "allow"]);

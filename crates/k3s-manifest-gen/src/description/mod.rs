@@ -56,8 +56,8 @@ pub struct Appliance {
     /// Serial ports that modules may claim.
     #[serde(default)]
     pub serial: Vec<SerialPort>,
-    /// The modules by name. `modbus-reader` and `iothub-module` have defaults for everything but their configuration; any other
-    /// name is a module of your own.
+    /// The modules by name. `modbus-reader` and `iothub-module` have defaults for everything but their configuration, `device-agent` for
+    /// everything; any other name is a module of your own.
     #[serde(default)]
     pub modules: BTreeMap<String, Module>,
 }

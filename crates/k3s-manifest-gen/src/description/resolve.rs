@@ -33,6 +33,8 @@ pub enum Known {
     ModbusReader,
     /// Fieldgate's iothub-module.
     IothubModule,
+    /// Fieldgate's device-agent.
+    DeviceAgent,
     /// Somebody's own.
     Custom,
 }
@@ -43,6 +45,7 @@ impl Known {
         match name {
             "modbus-reader" => Self::ModbusReader,
             "iothub-module" => Self::IothubModule,
+            "device-agent" => Self::DeviceAgent,
             _ => Self::Custom,
         }
     }
@@ -61,7 +64,8 @@ pub struct ResolvedModule {
     pub app_port: Option<u16>,
     /// What it speaks on that port.
     pub app_protocol: AppProtocol,
-    /// Whether it has a configuration document (`Documents::files` has it by the module's name).
+    /// Whether it has a configuration document (`Documents::files` has it by the module's name). Without one of its user's, device-agent
+    /// has an empty one.
     pub has_configuration: bool,
     /// Its serial ports.
     pub serial: Vec<SerialPort>,
@@ -142,10 +146,10 @@ impl Appliance {
         let storage = module.storage.or(match kind {
             Known::ModbusReader => Some(ByteSize::from_mib(16)),
             Known::IothubModule => Some(ByteSize::from_mib(2048)),
-            Known::Custom => None,
+            Known::DeviceAgent | Known::Custom => None,
         });
-        // Folders and serial ports are on one node; what has neither may run on any.
-        let is_bound = storage.is_some() || !module.serial.is_empty();
+        // Folders, serial ports and the agent's socket are on one node; what has none of them may run on any.
+        let is_bound = storage.is_some() || !module.serial.is_empty() || kind == Known::DeviceAgent;
         ResolvedModule {
             name: name.to_owned(),
             kind,
@@ -156,7 +160,7 @@ impl Appliance {
             },
             app_port: module.app_port.or(own.then_some(APP_PORT)),
             app_protocol: module.app_protocol.unwrap_or_default(),
-            has_configuration: module.configuration.is_some(),
+            has_configuration: module.configuration.is_some() || kind == Known::DeviceAgent,
             serial: self
                 .serial
                 .iter()
@@ -177,6 +181,7 @@ impl Appliance {
             memory: module.limits.memory.unwrap_or(match kind {
                 Known::ModbusReader => ByteSize::from_mib(64),
                 Known::IothubModule => ByteSize::from_mib(96),
+                Known::DeviceAgent => ByteSize::from_mib(48),
                 Known::Custom => ByteSize::from_mib(128),
             }),
             probes: module.probes.clone().or_else(|| {
@@ -198,10 +203,10 @@ impl Appliance {
     fn calls(&self, name: &str, module: &Module) -> Vec<CallRight> {
         let written: Vec<String> = match &module.calls {
             Some(calls) => calls.clone(),
-            None if Known::of(name) == Known::IothubModule
-                && self.modules.contains_key("modbus-reader") =>
-            {
-                vec!["modbus-reader.read".into(), "modbus-reader.write".into()]
+            None if Known::of(name) == Known::IothubModule => {
+                default_calls(|module| self.modules.contains_key(module))
+                    .map(str::to_owned)
+                    .collect()
             }
             None => Vec::new(),
         };
@@ -236,6 +241,22 @@ impl Appliance {
     }
 }
 
+/// What iothub-module may call when the description does not say it: every command of our own modules that are there.
+pub(super) fn default_calls(is_there: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+    let commands = [
+        "device-agent.health",
+        "device-agent.reset",
+        "device-agent.restart",
+        "device-agent.update",
+        "device-agent.update-status",
+        "modbus-reader.read",
+        "modbus-reader.write",
+    ];
+    commands
+        .into_iter()
+        .filter(move |command| command.split('.').next().is_some_and(&is_there))
+}
+
 fn default_publishes(kind: Known) -> Vec<Topic> {
     match kind {
         Known::ModbusReader => vec![
@@ -250,6 +271,7 @@ fn default_publishes(kind: Known) -> Vec<Topic> {
             Topic::Status,
             Topic::Deadletter,
         ],
+        Known::DeviceAgent => vec![Topic::Status],
         Known::Custom => Vec::new(),
     }
 }
@@ -267,15 +289,17 @@ fn default_egress(kind: Known) -> Vec<Egress> {
     match kind {
         Known::ModbusReader => of(&FIELD, &[]),
         Known::IothubModule => of(&ANYWHERE, &HUB_PORTS),
-        Known::Custom => Vec::new(),
+        Known::DeviceAgent | Known::Custom => Vec::new(),
     }
 }
 
 fn subscriptions(name: &str, kind: Known, module: &Module) -> Vec<ResolvedSubscription> {
-    let default = [Topic::Telemetry, Topic::Status].map(Subscribes::Topic);
+    let of_hub = [Topic::Telemetry, Topic::Status].map(Subscribes::Topic);
+    let of_agent = [Subscribes::Topic(Topic::Config)];
     let written: &[Subscribes] = match &module.subscribes {
         Some(written) => written,
-        None if kind == Known::IothubModule => &default,
+        None if kind == Known::IothubModule => &of_hub,
+        None if kind == Known::DeviceAgent => &of_agent,
         None => &[],
     };
     written

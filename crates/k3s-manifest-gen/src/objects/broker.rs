@@ -115,7 +115,7 @@ fn stateful_set(appliance: &Appliance, modules: &[ResolvedModule], nats: &str) -
         enable_service_links: Some(false),
         priority_class_name: Some(BROKER_PRIORITY.to_owned()),
         termination_grace_period_seconds: Some(30),
-        security_context: Some(security::pod(true)),
+        security_context: Some(security::pod(true, None)),
         affinity: (replicas > 1).then(apart),
         containers: vec![server(appliance, modules), setup(appliance)],
         volumes: Some(vec![config_map("configuration", CONFIGURATION)]),

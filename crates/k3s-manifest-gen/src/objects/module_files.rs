@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use broker_setup::Plan;
 use k8s_openapi::api::core::v1::ConfigMap;
+use module_runtime::configuration::ByteSize;
 
 use super::metadata::{configuration_name, meta, module_labels, module_selector, object};
 use super::volumes::{HUB_CA, HUB_CA_FILE};
@@ -31,6 +32,17 @@ pub(super) fn generated(
             &labels,
             module.node.as_deref(),
             "the module's state",
+        ));
+    }
+    if module.kind == Known::DeviceAgent {
+        // What a pod of `restricted` may have of its host (docs/decisions/0015).
+        objects.extend(storage::volume(
+            namespace,
+            &storage::host_claim(&module.name),
+            ByteSize::from_mib(1),
+            &labels,
+            module.node.as_deref(),
+            "the host's socket",
         ));
     }
     let hub_ca = documents
@@ -70,6 +82,9 @@ pub(super) fn generated(
             }
             Known::IothubModule => {
                 "Delivers events to Azure IoT Hub and brings commands back.".to_owned()
+            }
+            Known::DeviceAgent => {
+                "Updates, health and factory reset of the device, from the cloud.".to_owned()
             }
             Known::Custom => format!("The module {}, one of your own.", module.name),
         },

@@ -6,13 +6,15 @@ use k8s_openapi::api::core::v1::{
 
 use super::metadata::USER;
 
-/// For a pod. With volumes they get its group, which looks at every file only when the folder itself has another one.
-pub(super) fn pod(with_volumes: bool) -> PodSecurityContext {
+/// For a pod. With volumes they get its group, which looks at every file only when the folder itself has another one. `group` is one more
+/// that its programs are in.
+pub(super) fn pod(with_volumes: bool, group: Option<u32>) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(USER),
         // Also who owns the device nodes in the pod (nonroot-devices of k3s).
         run_as_group: Some(USER),
+        supplemental_groups: group.map(|group| vec![i64::from(group)]),
         fs_group: with_volumes.then_some(USER),
         fs_group_change_policy: with_volumes.then(|| "OnRootMismatch".to_owned()),
         seccomp_profile: Some(runtime_default()),

@@ -113,6 +113,11 @@ fn requirement(label: &str, value: &str) -> NodeSelectorRequirement {
     }
 }
 
+/// The claim of the folder with the host's socket (image/rootfs, fieldgate-agent.socket).
+pub(super) fn host_claim(module: &str) -> String {
+    format!("{module}-host")
+}
+
 /// The claim of a module's state.
 pub(super) fn state_claim(module: &str) -> String {
     format!("{module}-state")

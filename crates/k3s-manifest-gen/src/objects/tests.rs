@@ -496,6 +496,60 @@ fn with_several_nodes_every_folder_is_on_one_of_them() {
 }
 
 #[test]
+fn the_agent_reaches_its_host_by_one_folder_and_is_called_by_nobody_else() {
+    let description = json!({"appliance": "gate-7", "nodes": ["gate-7", "gate-8"], "modules": {
+        "device-agent": {},
+        "iothub-module": {"configuration": "iothub-module.yaml"},
+        "modbus-reader": {"configuration": "modbus-reader.yaml"},
+    }});
+    let files = manifest_files(&from(&description), &documents());
+    let pod = &pods(&files)["device-agent"];
+    assert_eq!(pod["securityContext"]["supplementalGroups"], json!([65531]));
+    assert!(pod["securityContext"].get("fsGroup").is_none());
+    // Its volume says where it is.
+    assert!(pod.get("nodeSelector").is_none());
+    assert_eq!(
+        pod["volumes"][1],
+        json!({"name": "host", "persistentVolumeClaim": {"claimName": "device-agent-host", "readOnly": true}})
+    );
+    assert_eq!(
+        containers(pod)[0]["volumeMounts"][1],
+        json!({"name": "host", "mountPath": "/run/fieldgate", "readOnly": true})
+    );
+    let volume = find(&files, "PersistentVolume", "fieldgate-device-agent-host");
+    assert_eq!(
+        volume["spec"]["local"]["path"],
+        "/var/lib/fieldgate/volumes/device-agent-host"
+    );
+    let place = &volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0];
+    assert_eq!(
+        place["matchExpressions"][1]["values"],
+        json!(["gate-7"]),
+        "the first node is the one that it updates"
+    );
+    for (name, pod) in pods(&files) {
+        let has_group = pod["securityContext"].get("supplementalGroups").is_some();
+        assert_eq!(has_group, name == "device-agent", "{name}");
+    }
+    let policy = find(&files, "NetworkPolicy", "device-agent");
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    let control =
+        &find(&files, "Configuration", "device-agent")["spec"]["accessControl"]["policies"];
+    assert_eq!(control.as_array().unwrap().len(), 1);
+    assert_eq!(control[0]["appId"], "iothub-module");
+    let called: Vec<&str> = control[0]["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(
+        called,
+        ["/health", "/reset", "/restart", "/update", "/update-status"]
+    );
+}
+
+#[test]
 fn the_hubs_certificates_are_mounted_where_there_are_some() {
     let with = files();
     assert_eq!(

@@ -8,12 +8,14 @@ use k8s_openapi::api::core::v1::{
 
 use super::metadata::configuration_name;
 use super::sidecar::{API_TOKEN_VOLUME, reads_secrets};
-use super::storage::state_claim;
+use super::storage::{host_claim, state_claim};
 use crate::description::{Known, ResolvedModule};
 
 /// A whole folder, so that a changed ConfigMap arrives; a single mounted file would stay as it was.
 pub(super) const CONFIGURATION_FOLDER: &str = "/etc/fieldgate/configuration";
 pub(super) const STATE_FOLDER: &str = "/var/lib/fieldgate/state";
+/// Where device-agent finds its host's socket.
+const HOST_FOLDER: &str = "/run/fieldgate";
 const HUB_FOLDER: &str = "/etc/fieldgate/hub";
 /// The ConfigMap with the certificates of the hub's private certification authority.
 pub(super) const HUB_CA: &str = "hub-ca";
@@ -47,6 +49,18 @@ impl Volumes {
                 ..Volume::default()
             };
             all.add(volume, STATE_FOLDER, false);
+        }
+        if module.kind == Known::DeviceAgent {
+            // Read-only: the folder is the host's, and connecting to a socket in it is no writing.
+            let volume = Volume {
+                name: "host".to_owned(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: host_claim(&module.name),
+                    read_only: Some(true),
+                }),
+                ..Volume::default()
+            };
+            all.add(volume, HOST_FOLDER, true);
         }
         if hub_ca && module.kind == Known::IothubModule {
             all.add(config_map("hub", HUB_CA), HUB_FOLDER, true);

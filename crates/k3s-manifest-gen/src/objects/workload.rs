@@ -55,7 +55,10 @@ pub(super) fn deployment(
         enable_service_links: Some(false),
         priority_class_name: Some(priority(module).to_owned()),
         termination_grace_period_seconds: Some(i64::from(POD_GRACE_SECONDS)),
-        security_context: Some(security::pod(module.storage.is_some())),
+        security_context: Some(security::pod(
+            module.storage.is_some(),
+            (module.kind == Known::DeviceAgent).then_some(agent_protocol::GROUP),
+        )),
         node_selector: node_selector(module),
         containers: vec![container::container(appliance, module, volumes.mounts)],
         volumes: (!volumes.volumes.is_empty()).then_some(volumes.volumes),
@@ -97,13 +100,14 @@ pub(super) fn deployment(
 
 /// A volume says itself where it is.
 fn node_selector(module: &ResolvedModule) -> Option<Labels> {
-    let node = module.node.as_ref().filter(|_| module.storage.is_none())?;
+    let is_held = module.storage.is_some() || module.kind == Known::DeviceAgent;
+    let node = module.node.as_ref().filter(|_| !is_held)?;
     Some(Labels::from([(HOST_LABEL.to_owned(), node.clone())]))
 }
 
 fn priority(module: &ResolvedModule) -> &'static str {
     match module.kind {
-        Known::IothubModule => SYSTEM_PRIORITY,
+        Known::IothubModule | Known::DeviceAgent => SYSTEM_PRIORITY,
         Known::ModbusReader | Known::Custom => MODULE_PRIORITY,
     }
 }

@@ -1,6 +1,7 @@
 //! The device that is to be reset: whether it is one, what it would lose, and its restart.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,23 +15,23 @@ const MACHINE_ID: &str = "data/etc/machine-id";
 const HOSTNAME: &str = "data/etc/hostname";
 
 #[derive(Debug)]
-pub(super) struct Device {
+pub(crate) struct Device {
     root: PathBuf,
 }
 
 impl Device {
-    pub(super) fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
         }
     }
 
-    pub(super) fn is_this_machine(&self) -> bool {
+    pub(crate) fn is_this_machine(&self) -> bool {
         self.root == Path::new("/")
     }
 
     /// A folder `/data` may be anybody's: only an appliance's is erased.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let id = self.root.join(MACHINE_ID);
         if !id.is_file() {
             bail!(
@@ -59,10 +60,19 @@ impl Device {
         }
     }
 
-    pub(super) fn name(&self) -> Result<String> {
+    /// What it was named; one that was not is called after its machine id, which is in no file.
+    pub(crate) fn name(&self) -> Result<String> {
         let path = self.root.join(HOSTNAME);
-        let name = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Ok(name.trim().to_owned())
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_this_machine() => {
+                let name = nix::unistd::gethostname().context("the name of this machine")?;
+                Ok(name.to_string_lossy().into_owned())
+            }
+            name => Ok(name
+                .with_context(|| path.display().to_string())?
+                .trim()
+                .to_owned()),
+        }
     }
 
     /// What goes and what stays, in lines for a person.

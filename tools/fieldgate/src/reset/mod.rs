@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use crate::confirm::confirm;
 use crate::install::say;
 use button::Button;
-use device::Device;
+pub(crate) use device::Device;
 
 /// Resets this device to what came out of the factory: everything on its data partition goes but the parts that are preserved
 ///
