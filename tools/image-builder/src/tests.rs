@@ -333,13 +333,14 @@ fn the_description_of_the_repository_fits_the_repository() {
         [
             "modbus-reader",
             "iothub-module",
+            "device-agent",
             "broker-setup",
             "broker",
             "dapr"
         ]
     );
     let go_version = fs::read_to_string(root.join("image/dapr/go.mod")).unwrap();
-    let dapr = &description.images[4];
+    let dapr = &description.images[5];
     let upstream = dapr.version().split('-').next().unwrap();
     assert!(
         go_version.contains(&format!("github.com/dapr/dapr v{upstream}\n")),
