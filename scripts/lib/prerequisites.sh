@@ -1,7 +1,13 @@
 # What tests and benchmarks need beside the toolchains. Sourced, never run.
 # shellcheck shell=bash
 
-# Debian package and a file or command that shows it is there.
+# Each row is a Debian package and a file or command that shows it is there. First: bundles of updates, made and read.
+UNIT_PACKAGES=(
+  "rauc rauc"
+  "squashfs-tools mksquashfs"
+  "openssl openssl"
+)
+
 TEST_PACKAGES=(
   "socat socat"
   "mosquitto mosquitto"
@@ -13,6 +19,12 @@ TEST_PACKAGES=(
   "iproute2 ip"
   "openssl openssl"
   "util-linux unshare"
+  "mount losetup"
+  "fdisk sfdisk"
+  "dosfstools mkfs.vfat"
+  "e2fsprogs mkfs.ext4"
+  "mtools mcopy"
+  "zstd zstd"
 )
 
 # What the tests of the Yocto layers call.
@@ -41,7 +53,6 @@ CLUSTER_PACKAGES=(
   "ipset ipset"
   "conntrack conntrack"
   "musl-tools musl-gcc"
-  "zstd zstd"
   "qemu-user-static qemu-aarch64-static"
 )
 
@@ -56,6 +67,7 @@ is_there() { # any of the commands or files
   return 1
 }
 
+need_unit_packages() { need_packages "${UNIT_PACKAGES[@]}"; }
 need_test_packages() { need_packages "${TEST_PACKAGES[@]}"; }
 need_cluster_packages() { need_packages "${TEST_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"; }
 

@@ -19,7 +19,7 @@ from fieldgate_testing.main_job import IMAGE  # noqa: E402
 
 
 # One guest at a time. The last ones share a device, from its first start through updates to its reset.
-ORDER = ("unprovisioned", "invalid_provisioning", "boot", "update", "power_cut", "reset")
+ORDER = ("unprovisioned", "invalid_provisioning", "stick", "boot", "update", "power_cut", "reset")
 
 
 def pytest_collection_modifyitems(items):

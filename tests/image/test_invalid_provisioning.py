@@ -11,7 +11,7 @@ DOCUMENT = f"""name: Gate 7
 network:
   interfaces:
     - {{name: eth0, addresses: [192.168.1.300/24]}}
-time: {{zone: Europe/Nowhere}}
+time: {{zone: Europe Berlin}}
 hub: {{connection_string: HostName=hub.example;DeviceId=gate-7;SharedAccessKey={SECRET}}}
 ssh: [not a key]
 moduls: {{}}

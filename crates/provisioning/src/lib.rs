@@ -38,3 +38,5 @@ pub use reset::{
 };
 pub use run::{ProvisionError, Provisioned, provision};
 pub use stored::Stored;
+
+pub use module_runtime::ConfigurationError;

@@ -1,5 +1,6 @@
 //! Reads a document and what lies beside it; every problem of all of it at once.
 
+use std::collections::BTreeSet;
 use std::path::Path as FilePath;
 
 use k3s_manifest_gen::Documents;
@@ -33,6 +34,19 @@ pub struct Loaded {
     /// Where everything is in `text`.
     pub(crate) located: Located,
     pub(crate) text: String,
+}
+
+impl Loaded {
+    /// The names of the files beside the document that it needs, in the order of the alphabet.
+    pub fn files(&self) -> BTreeSet<String> {
+        let modules = self.provision.module_files().map(|(_, file)| file);
+        let hub = self.provision.hub.as_ref();
+        modules
+            .chain(hub.and_then(|hub| hub.ca.as_ref()))
+            .chain(&self.secrets.files)
+            .cloned()
+            .collect()
+    }
 }
 
 /// Reads and checks a document and the files it names, which lie beside it. With `stored`, secrets that were taken over must be there.

@@ -30,14 +30,15 @@ pub(crate) struct Changes {
 pub(crate) enum Step<'a> {
     Remove(&'a [RangeInclusive<u64>]),
     Append(&'a [NewItem]),
+    Trial,
 }
 
-/// The answer to an append. A removal has none.
+/// The answer to an append. Removals and trials have none.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Stored(Vec<Sequence>),
     Full,
-    Removed,
+    Done,
 }
 
 impl Store {
@@ -107,7 +108,13 @@ impl Store {
         let mut outcomes = Vec::with_capacity(steps.len());
         for step in steps {
             outcomes.push(match step {
-                Step::Remove(_) => Outcome::Removed,
+                Step::Remove(_) => Outcome::Done,
+                Step::Trial => {
+                    // A number that no item will have: its mark is the row that is written.
+                    self.tally.last += 1;
+                    self.tally.last_present = false;
+                    Outcome::Done
+                }
                 Step::Append(items) => {
                     self.append(items, now, room, &mut estimate, &mut changes)?
                 }

@@ -48,6 +48,8 @@ pub(crate) enum Work {
         ranges: Vec<RangeInclusive<u64>>,
         reply: RemoveReply,
     },
+    /// Changes nothing that anybody reads.
+    Trial { reply: RemoveReply },
 }
 
 /// A test's way to the store behind the handle.

@@ -82,6 +82,7 @@ impl Group {
                     .saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
                 self.ranges += ranges.len();
             }
+            Work::Trial { .. } => {}
         }
     }
 

@@ -141,6 +141,20 @@ impl Queue {
         Ok(())
     }
 
+    /// Writes something that nobody reads, and returns once it is safe on disk (synced): tells whether the queue would take an
+    /// item now, where none comes for long. It uses up a sequence number.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn trial_write(&self) -> Result<(), QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.write(Work::Trial { reply })
+            .await
+            .map_err(|Gone| QueueError::Closed)?;
+        answer.await.map_err(|_| QueueError::Closed)?
+    }
+
     /// What the queue holds and has done since it was opened. Cheap: reads counters.
     pub fn stats(&self) -> QueueStats {
         self.counters.snapshot()

@@ -1,7 +1,7 @@
 //! Counters that anybody may read at any time without asking the queue's thread.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a queue holds and what it has done since it was opened. Each figure is exact; figures of one snapshot may be a
@@ -16,6 +16,9 @@ pub struct QueueStats {
     pub file_bytes: u64,
     /// Age of the oldest item by the machine's clock; zero if the clock went back. None if the queue is empty.
     pub oldest_age: Option<Duration>,
+    /// Whether the last write that was not a removal was synced to the disk. False before the first: see
+    /// [`Queue::trial_write`](crate::Queue::trial_write).
+    pub writable: bool,
     /// Items stored.
     pub appended: u64,
     /// Items removed by [`Queue::remove`](crate::Queue::remove).
@@ -46,6 +49,7 @@ pub(crate) struct Counters {
     pub(crate) file_bytes: AtomicU64,
     /// Microseconds since 1970.
     oldest: AtomicI64,
+    pub(crate) writable: AtomicBool,
     pub(crate) appended: AtomicU64,
     pub(crate) removed: AtomicU64,
     pub(crate) dropped_oldest: AtomicU64,
@@ -64,6 +68,7 @@ impl Default for Counters {
             payload_bytes: AtomicU64::default(),
             file_bytes: AtomicU64::default(),
             oldest: AtomicI64::new(NONE),
+            writable: AtomicBool::default(),
             appended: AtomicU64::default(),
             removed: AtomicU64::default(),
             dropped_oldest: AtomicU64::default(),
@@ -106,6 +111,7 @@ impl Counters {
             payload_bytes: self.payload_bytes.load(Relaxed),
             file_bytes: self.file_bytes.load(Relaxed),
             oldest_age: oldest,
+            writable: self.writable.load(Relaxed),
             appended: self.appended.load(Relaxed),
             removed: self.removed.load(Relaxed),
             dropped_oldest: self.dropped_oldest.load(Relaxed),

@@ -67,6 +67,42 @@ async fn sqlite_full_fails_appends_and_heals() {
 
 /// Damage that shows while the queue is open: the rest goes on, the loss is known to the item.
 #[tokio::test]
+async fn a_trial_tells_whether_the_disk_takes_writes_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    assert!(!queue.stats().writable, "nothing was written yet");
+    queue.append(items(2, 100)).await.unwrap();
+    queue
+        .tamper(|store| {
+            store
+                .connection
+                .pragma_update(None, "query_only", true)
+                .unwrap()
+        })
+        .await;
+    queue.trial_write().await.unwrap_err();
+    assert!(!queue.stats().writable);
+    queue
+        .tamper(|store| {
+            store
+                .connection
+                .pragma_update(None, "query_only", false)
+                .unwrap()
+        })
+        .await;
+    queue.trial_write().await.unwrap();
+    assert!(queue.stats().writable);
+    assert_eq!((queue.stats().depth, queue.stats().appended), (2, 2));
+    let next = queue.append(items(1, 100)).await.unwrap();
+    queue.close().await.unwrap();
+
+    let queue = self::queue(&folder, WhenFull::Reject);
+    let found = queue.read(Sequence(0), 10, 1 << 20).await.unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!(found.last().map(|item| item.sequence), next.last().copied());
+}
+
+#[tokio::test]
 async fn damage_while_open_is_mended() {
     let folder = tempfile::tempdir().unwrap();
     let queue = queue(&folder, WhenFull::Reject);

@@ -206,12 +206,18 @@ impl Writer {
                 .map(|write| match &write.work {
                     Work::Append { items, .. } => Step::Append(items),
                     Work::Remove { ranges, .. } => Step::Remove(ranges),
+                    Work::Trial { .. } => Step::Trial,
                 })
                 .collect();
             store.apply(&steps, now_micros())
         });
         match result {
             Ok((outcomes, changes)) => {
+                // On a full disk removals succeed.
+                let added = |write: &Write| !matches!(write.work, Work::Remove { .. });
+                if writes.iter().any(added) {
+                    self.counters.writable.store(true, Relaxed);
+                }
                 self.count(changes);
                 self.count_content();
                 if changes.appended > 0 {
@@ -224,6 +230,7 @@ impl Writer {
                 self.checkpoint();
             }
             Err(fault) => {
+                self.counters.writable.store(false, Relaxed);
                 for write in writes {
                     refuse(write.work, &fault);
                 }
@@ -352,7 +359,7 @@ fn answer(work: Work, outcome: Outcome) {
         (Work::Append { reply, .. }, _) => {
             let _ = reply.send(Err(AppendError::Full));
         }
-        (Work::Remove { reply, .. }, _) => {
+        (Work::Remove { reply, .. } | Work::Trial { reply }, _) => {
             let _ = reply.send(Ok(()));
         }
     }
@@ -363,7 +370,7 @@ fn refuse(work: Work, fault: &Fault) {
         Work::Append { reply, .. } => {
             let _ = reply.send(Err(fault.clone().into()));
         }
-        Work::Remove { reply, .. } => {
+        Work::Remove { reply, .. } | Work::Trial { reply } => {
             let _ = reply.send(Err(fault.clone().into()));
         }
     }

@@ -12,12 +12,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{
-    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS,
+    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE, QUEUED_EVENTS, RECONNECTS,
+    STORAGE_ERRORS,
 };
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Figures that change all the time go into the status only so often; what matters goes at once.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two trials of a queue that took nothing.
+const TRIAL_EVERY: Duration = Duration::from_secs(15);
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// The connection to the hub, as far as the status tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +89,15 @@ impl Figures {
         })
     }
 
+    /// Without events nothing would say that the queue takes none: a trial at the start, and until one succeeds.
+    async fn try_queue(&self) {
+        if self.queue.stats().writable {
+            return;
+        }
+        // Its failure is counted and logged by the queue.
+        let _ = tokio::time::timeout(TRIAL, self.queue.trial_write()).await;
+    }
+
     fn gauges(&self) {
         let stats = self.queue.stats();
         let hub = self.hub.borrow();
@@ -93,6 +107,7 @@ impl Figures {
         let float = |count: u64| count as f64;
         metrics::gauge!(QUEUED_EVENTS.name).set(float(stats.depth));
         metrics::gauge!(QUEUE_BYTES.name).set(float(stats.file_bytes));
+        metrics::gauge!(QUEUE_WRITABLE.name).set(if stats.writable { 1.0 } else { 0.0 });
         metrics::gauge!(QUEUE_OLDEST_AGE.name).set(age);
         metrics::gauge!(CONNECTED.name).set(if hub.connected_since.is_some() {
             1.0
@@ -121,7 +136,12 @@ pub async fn run(
 ) {
     let mut told = None;
     let mut due = Instant::now();
+    let mut trial_due = Instant::now();
     loop {
+        if Instant::now() >= trial_due {
+            figures.try_queue().await;
+            trial_due = Instant::now() + TRIAL_EVERY;
+        }
         figures.gauges();
         let notable = figures.notable(&figures.queue.stats());
         if told.as_ref() != Some(&notable) || Instant::now() >= due {

@@ -2,6 +2,7 @@
 
 module_runtime::figures! {
     QUEUED_EVENTS = gauge "fieldgate_iothub_module_queued_events", "Events in the queue";
+    QUEUE_WRITABLE = gauge "fieldgate_iothub_module_queue_writable", "1 while the last write of the queue is safe on its disk";
     QUEUE_BYTES = gauge "fieldgate_iothub_module_queue_bytes", "The queue's file and log on disk";
     QUEUE_OLDEST_AGE = gauge "fieldgate_iothub_module_queue_oldest_age_seconds", "How long the oldest event has been in the queue";
     CONNECTED = gauge "fieldgate_iothub_module_connected", "1 while there is a connection to the hub";

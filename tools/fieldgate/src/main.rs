@@ -6,7 +6,9 @@ mod confirm;
 mod demo;
 mod duration;
 mod evidence;
+mod flash;
 mod guard;
+mod health;
 mod http;
 mod install;
 mod manifests;
@@ -20,6 +22,7 @@ mod secrets;
 mod signals;
 mod snapshot;
 mod system;
+mod update;
 mod view;
 
 use std::process::ExitCode;
@@ -47,6 +50,9 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Provision(provision::ProvisionArgs),
     Reset(reset::ResetArgs),
+    Health(health::HealthArgs),
+    Update(update::UpdateArgs),
+    Flash(flash::FlashArgs),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -69,6 +75,9 @@ fn main() -> Result<ExitCode> {
             .map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => provision::run(&args),
         Command::Reset(args) => reset::run(&args),
+        Command::Health(args) => runtime()?.block_on(health::run(args)),
+        Command::Update(args) => runtime()?.block_on(update::run(args)),
+        Command::Flash(args) => flash::run(&args),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

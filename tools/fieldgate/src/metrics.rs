@@ -7,6 +7,8 @@ pub(crate) struct Samples(Vec<Sample>);
 #[derive(Debug, Clone)]
 struct Sample {
     name: String,
+    /// With their braces, as they stand there.
+    labels: String,
     value: f64,
 }
 
@@ -18,9 +20,14 @@ impl Samples {
 
     /// The sum over all label sets of a metric; `None` if there is none.
     pub(crate) fn sum(&self, name: &str) -> Option<f64> {
+        self.sum_where(|found, _| found == name)
+    }
+
+    /// The sum over all samples whose name and labels (`{a="b",…}`, as they stand there) are wanted; `None` if there is none.
+    pub(crate) fn sum_where(&self, wanted: impl Fn(&str, &str) -> bool) -> Option<f64> {
         self.0
             .iter()
-            .filter(|sample| sample.name == name)
+            .filter(|sample| wanted(&sample.name, &sample.labels))
             .map(|sample| sample.value)
             .reduce(|a, b| a + b)
     }
@@ -31,15 +38,19 @@ fn sample(line: &str) -> Option<Sample> {
         return None;
     }
     // Label values may hold spaces: the name ends at '{' or the first space, the labels at the last '}'.
-    let (name, rest) = match line.find('{') {
+    let (name, labels, rest) = match line.find('{') {
         Some(open) => {
             let close = line.rfind('}').filter(|close| *close > open)?;
-            (&line[..open], &line[close + 1..])
+            (&line[..open], &line[open..=close], &line[close + 1..])
         }
-        None => line.split_once(' ')?,
+        None => {
+            let (name, rest) = line.split_once(' ')?;
+            (name, "", rest)
+        }
     };
     Some(Sample {
         name: name.to_owned(),
+        labels: labels.to_owned(),
         value: rest.split_whitespace().next()?.parse().ok()?,
     })
 }

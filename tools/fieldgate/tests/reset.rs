@@ -70,7 +70,7 @@ fn a_device_is_reset_at_its_next_start() {
         "nothing goes before the next start"
     );
     let (_, out, _) = reset(root, &["--status"]);
-    assert!(out.contains("(goes to hall 5); name stays"), "{out}");
+    assert!(out.contains("(goes to hall 5); stays: name"), "{out}");
 
     let (status, out, err) = reset(root, &["--apply"]);
     assert_eq!((status, err.as_str()), (0, ""), "{out}");

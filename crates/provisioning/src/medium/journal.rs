@@ -73,7 +73,7 @@ impl Journal {
             disk.remove(&file)?;
         }
         let bytes = self.document.as_bytes();
-        let parts: Vec<(u64, &[u8])> = self
+        let mut parts: Vec<(u64, &[u8])> = self
             .parts
             .iter()
             .filter_map(|part| Some((part.start as u64, bytes.get(part.clone())?)))
@@ -81,6 +81,12 @@ impl Journal {
         if parts.is_empty() {
             return Ok(());
         }
-        disk.overwrite(document, &parts)
+        // Forwards only: a driver of a medium has been seen that loses a step back.
+        parts.sort_unstable_by_key(|(start, _)| *start);
+        disk.overwrite(document, &parts)?;
+        if fs::read(document)? != bytes {
+            return Err(io::Error::other("the medium does not keep what is written"));
+        }
+        Ok(())
     }
 }

@@ -126,6 +126,8 @@ pub fn default_preserve(root: &Path) -> Result<Vec<Part>, ResetError> {
 }
 
 pub(super) fn written(now: OffsetDateTime) -> String {
+    // Fractions of a second tell nobody anything.
+    let now = now.replace_nanosecond(0).unwrap_or(now);
     now.format(&Rfc3339).unwrap_or_default()
 }
 

@@ -33,6 +33,7 @@ pub(crate) use machine::find_program;
 pub(crate) use outline::{Outline, namespace as default_namespace};
 pub(crate) use places::APPLIANCE;
 pub(crate) use uninstall::{UninstallArgs, run as uninstall};
+pub(crate) use write::file as write_file;
 
 const DATA_DIR: &str = "/var/lib/rancher/k3s";
 /// From the restart of k3s to a node that is ready: first start on a slow machine included.

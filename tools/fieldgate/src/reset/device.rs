@@ -69,7 +69,12 @@ impl Device {
     pub(super) fn goes(&self, preserve: &[Part]) -> Result<Vec<String>> {
         let name = self.name()?;
         let mut lines = vec![format!("Factory reset of {name}.")];
-        lines.push("Goes: everything that it measured and has not delivered, the state of Kubernetes and of every module, its keys, its machine id, and what was edited on it.".to_owned());
+        let id = if preserve.contains(&Part::Network) {
+            ""
+        } else {
+            " its machine id,"
+        };
+        lines.push(format!("Goes: everything that it measured and has not delivered, the state of Kubernetes and of every module, its keys,{id} and what was edited on it."));
         if self.is_this_machine() {
             lines.push(match undelivered::count() {
                 Ok(Some(count)) => {

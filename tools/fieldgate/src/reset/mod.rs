@@ -148,7 +148,7 @@ fn apply(device: &Device, root: &Path) -> Result<()> {
     };
     device.check_unused()?;
     say(&format!(
-        "factory reset, asked for {} ({}); {} stays; this may take minutes",
+        "factory reset, asked for {} ({}); stays: {}; this may take minutes",
         request.requested,
         request.reason,
         words(&request.preserve)
@@ -169,7 +169,7 @@ fn status(root: &Path) -> Result<()> {
             request.requested, request.reason
         )),
         Some(request) => say(&format!(
-            "a reset is asked for since {} ({}); {} stays; it is carried out when the device starts next",
+            "a reset is asked for since {} ({}); stays: {}; it is carried out when the device starts next",
             request.requested,
             request.reason,
             words(&request.preserve)
@@ -179,7 +179,7 @@ fn status(root: &Path) -> Result<()> {
     match last_reset(root)? {
         Some(last) => {
             say(&format!(
-                "last reset {} ({}), asked for {}, by version {}; {} stayed",
+                "last reset {} ({}), asked for {}, by version {}; stayed: {}",
                 last.completed,
                 last.reason,
                 last.requested,

@@ -1,0 +1,153 @@
+//! `fieldgate update gate`: a new system shows that it works before it is kept.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::places::Places;
+use super::rauc::Rauc;
+use super::reboot::reboot;
+use super::state::{self, Stage, State};
+use crate::health::{HealthTarget, Report, Waiting, wait};
+use crate::install::say;
+
+/// What is waited for is kept this often at most: it is for the case that the device does not get to say more.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// Whether an unhealthy system is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Revert,
+    /// There is nothing to go back to.
+    Stay,
+}
+
+/// A system that came by an update can always go back. Of one of which nothing is known, the other slot decides.
+pub(crate) fn verdict(state: &State, booted: &str, other_is_good: bool) -> Verdict {
+    let by_update = state
+        .last
+        .as_ref()
+        .is_some_and(|last| last.to.slot == booted && last.from.slot != booted);
+    if by_update || other_is_good {
+        Verdict::Revert
+    } else {
+        Verdict::Stay
+    }
+}
+
+pub(crate) async fn run(places: &Places, limit: Duration) -> Result<ExitCode> {
+    let Some(booted) = places.booted_slot() else {
+        bail!(
+            "this machine was not started from a slot (rauc.slot on the kernel's command line); there is nothing to confirm"
+        );
+    };
+    let mut state = State::load(places.root())?;
+    let known = state
+        .last
+        .as_ref()
+        .filter(|last| last.to.slot == booted)
+        .and_then(|last| last.known.clone());
+    say(&format!(
+        "slot {booted} is kept if the device is healthy within {} min",
+        limit.as_secs().div_ceil(60)
+    ));
+    let mut waiting = Waiting::default();
+    let mut kept: Option<Instant> = None;
+    let target = HealthTarget::of(places.root());
+    let report = wait(&target, known.as_ref(), limit, &mut |report| {
+        let Some(line) = waiting.changed(report) else {
+            return;
+        };
+        say(&line);
+        if kept.is_none_or(|at| at.elapsed() >= KEEP) {
+            kept = Some(Instant::now());
+            keep_reasons(places, &mut state, &booted, report);
+        }
+    })
+    .await;
+    let now = state::now();
+    if report.healthy {
+        if let Some(last) =
+            of_slot(&mut state, &booted).filter(|last| last.result != Stage::Confirmed)
+        {
+            last.reached(Stage::Confirmed, Vec::new(), now);
+            state.save(places)?;
+        }
+        say(&format!("slot {booted} works and is kept"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in report.lines() {
+        say(&line);
+    }
+    give_up(places, &mut state, &booted, &report, now).await
+}
+
+fn of_slot<'a>(state: &'a mut State, booted: &str) -> Option<&'a mut super::state::Update> {
+    state.last.as_mut().filter(|last| last.to.slot == booted)
+}
+
+/// For [`super::settle`], should a watchdog or a power cut end this start.
+fn keep_reasons(places: &Places, state: &mut State, booted: &str, report: &Report) {
+    if let Some(last) = of_slot(state, booted).filter(|last| last.result == Stage::Installed) {
+        last.reasons = report.failures();
+        if let Err(error) = state.save(places) {
+            say(&format!("{error:#}"));
+        }
+    }
+}
+
+async fn give_up(
+    places: &Places,
+    state: &mut State,
+    booted: &str,
+    report: &Report,
+    now: OffsetDateTime,
+) -> Result<ExitCode> {
+    let rauc = Rauc::find()?;
+    let other_is_good = match rauc.status().await {
+        Ok(status) => status.other().is_some_and(|slot| slot.is_good),
+        Err(error) => {
+            say(&error.to_string());
+            false
+        }
+    };
+    if verdict(state, booted, other_is_good) == Verdict::Stay {
+        say("there is no other system to go back to; this one goes on as it is");
+        return Ok(ExitCode::FAILURE);
+    }
+    if let Some(last) = of_slot(state, booted) {
+        last.reached(Stage::Reverted, report.failures(), now);
+        state.save(places)?;
+    }
+    // Should this fail, the boot loader's own counting leads back.
+    if let Err(error) = rauc.mark_bad().await {
+        say(&format!("{error:#}"));
+    }
+    say(&format!(
+        "slot {booted} is given up; restarting into the other one"
+    ));
+    reboot().await?;
+    Ok(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settle::tests::state;
+    use super::*;
+
+    #[test]
+    fn only_a_system_with_something_to_go_back_to_is_given_up() {
+        let updated = state(Stage::Installed, "b");
+        assert_eq!(verdict(&updated, "b", false), Verdict::Revert);
+        assert_eq!(verdict(&updated, "a", false), Verdict::Stay);
+        assert_eq!(verdict(&State::default(), "a", true), Verdict::Revert);
+        assert_eq!(
+            verdict(&State::default(), "a", false),
+            Verdict::Stay,
+            "a disk that was just written has an empty second slot"
+        );
+    }
+}
