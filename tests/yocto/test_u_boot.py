@@ -49,6 +49,9 @@ class Console:
         drive = ["-drive", f"file={image},format=raw,if=ide"]
         self.machine = subprocess.Popen(QEMU + drive, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self.text, self.count = "", 0
+
+    def begin(self):
+        """To the prompt, with the script in memory."""
         self.wait("autoboot")
         self.machine.stdin.write(b" ")
         self.wait("=> ")
@@ -90,8 +93,11 @@ class Console:
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
     console = Console(disk(pathlib.Path(tmp_path_factory.mktemp("u-boot"))))
-    yield console
-    console.close()
+    try:
+        console.begin()
+        yield console
+    finally:
+        console.close()
 
 
 def test_u_boot_runs_it_as_the_shell_does(console):
