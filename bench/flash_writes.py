@@ -48,13 +48,13 @@ STATES = [*UNTUNED, "idle", "one", "load"]
 class Flash:
     """The node, what it keeps on a disk of its own, and everything around it."""
 
-    def __init__(self, folder, seconds, warm_up):
+    def __init__(self, folder, seconds, warm_up, features=None):
         self.seconds, self.warm_up = seconds, warm_up
         self.parts = []
         self.folder = folder
         for part in ("node", "emulator", "plant", "system"):
             (folder / part).mkdir()
-        self.disk = DataDisk(folder)
+        self.disk = DataDisk(folder, features)
         # Journal, logs of containers and what a boot makes anew are in memory on the device.
         for path in (folder / "node", pathlib.Path("/var/log"), pathlib.Path("/var/lib/cni"), pathlib.Path("/run/containerd")):
             in_memory(path)
@@ -159,16 +159,19 @@ class Flash:
 
     # ---- measuring
 
+    def now(self):
+        """Hours, bytes that have reached the disk, commits of its journal, events at the hub."""
+        return time.monotonic() / 3600, self.disk.written(), self.disk.commits(), self.arrived()
+
     def measure(self, state):
         self.enter(state)
         time.sleep(self.warm_up)
-        on_disk, commits, events = self.disk.written(), self.disk.commits(), self.arrived()
-        begun = time.monotonic()
-        processes, rows = DiskWrites(self.node), DatabaseRows(self.database)
+        processes = DiskWrites(self.node)
+        rows, processes = DatabaseRows(self.database), processes.begin()
+        begun = self.now()
         time.sleep(self.seconds)
         names, keys = processes.stop(), rows.stop()
-        hours = (time.monotonic() - begun) / 3600
-        on_disk, commits, events = self.disk.written() - on_disk, self.disk.commits() - commits, self.arrived() - events
+        hours, on_disk, commits, events = (end - start for end, start in zip(self.now(), begun))
         figures = {
             "state": state,
             "minutes": round(hours * 60, 1),
@@ -204,6 +207,8 @@ class Flash:
 def markdown(figures):
     """One state as a table."""
     head = f"## {figures['state']}: {figures['minutes']} min, {figures['events_per_second']} events/s"
+    if figures["bytes_per_event"]:
+        head += f" of {figures['bytes_per_event']} bytes"
     lines = [head, "", "| process | MB/h |", "|---|---|"]
     lines += [f"| {name} | {rate:.1f} |" for name, rate in figures["processes_mb_per_hour"].items() if rate >= 0.05]
     lines += [f"| **all processes** | **{figures['all_processes_mb_per_hour']}** |", f"| **the disk, with journal and metadata** | **{figures['disk_mb_per_hour']}** |"]
@@ -225,19 +230,20 @@ def main():
     parser.add_argument("--for", dest="seconds", type=span, default=span("20m"), help="how long each state is measured (default 20m)")
     parser.add_argument("--warm-up", type=span, default=WARM_UP, help=f"how long each state lasts before (default {WARM_UP}s)")
     parser.add_argument("--state", action="append", choices=STATES, help="only these states (default: all; without k3s those that change its settings are left out)")
+    parser.add_argument("--features", help="another file system than the image's, to compare: what mke2fs takes after -O, as fast_commit")
     options = parser.parse_args()
     k3s = bool(os.environ.get("FIELDGATE_K3S"))
     states = options.state or [state for state in STATES if k3s or state not in UNTUNED]
     if not k3s and set(states) & set(UNTUNED):
         parser.error(f"{', '.join(UNTUNED)}: only with k3s, whose binary FIELDGATE_K3S names")
     with tempfile.TemporaryDirectory(prefix="fieldgate-bench-", ignore_cleanup_errors=True) as name:
-        flash = Flash(pathlib.Path(name), options.seconds, options.warm_up)
+        flash = Flash(pathlib.Path(name), options.seconds, options.warm_up, options.features)
         try:
             flash.start()
             figures = [flash.measure(state) for state in states]
         finally:
             flash.stop()
-    figures = {"target_mb_per_hour_idle": TARGET_MB, "k3s": k3s, "mount_options": flash.disk.options, "states": figures}
+    figures = {"target_mb_per_hour_idle": TARGET_MB, "k3s": k3s, "mount_options": flash.disk.options, "features": options.features, "states": figures}
     reports.write("flash-writes", figures)
     print(json.dumps(figures))
     for state in figures["states"]:

@@ -22,13 +22,14 @@ def mount_options():
 class DataDisk:
     """`folder` holds the disk's file and where it is mounted. Ends with the mount namespace it was made in."""
 
-    def __init__(self, folder, mebibytes=4096):
+    def __init__(self, folder, features=None, mebibytes=4096):
         self.file, self.mounted = folder / "disk", folder / "data"
         self.mounted.mkdir(parents=True)
         with self.file.open("wb") as disk:
             disk.truncate(mebibytes << 20)
         # As image/reference/make-ext4 makes it.
-        run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "1", "-J", "size=32", self.file)
+        more = ["-O", features] if features else []
+        run("mke2fs", "-q", "-F", "-t", "ext4", *more, "-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "1", "-J", "size=32", self.file)
         self.options = mount_options()
         run("mount", "-o", ",".join(["loop", *self.options]), self.file, self.mounted)
         device = pathlib.Path(run("findmnt", "-n", "-o", "SOURCE", self.mounted).strip()).name

@@ -16,7 +16,7 @@ OTHER = "other process"
 
 
 class DiskWrites:
-    """Looks at every process until it is stopped. The programs that measure are no part of the node: those this process has started."""
+    """Looks at every process from `begin` to `stop`. The programs that measure are no part of the node: those this process has started."""
 
     def __init__(self, node):
         self.node = node
@@ -25,9 +25,12 @@ class DiskWrites:
         self.first, self.last = {}, {}
         self._learn_names()
         self.stopping = threading.Event()
-        self._look(begin=True)
         self.thread = threading.Thread(target=self._run, name="disk writes", daemon=True)
+
+    def begin(self):
+        self._look(begin=True)
         self.thread.start()
+        return self
 
     def _run(self):
         while not self.stopping.wait(PAUSE):
