@@ -15,13 +15,13 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster"), str(ROOT /
 
 import yaml  # noqa: E402
 from node import Node  # noqa: E402
+from plant import Plant  # noqa: E402
 
 from fieldgate_testing.cluster import images, reports  # noqa: E402
 from fieldgate_testing.cluster.hub import HubProcess  # noqa: E402
 from fieldgate_testing.cluster.memory import memory_table  # noqa: E402
 from fieldgate_testing.cluster.pod_watch import PodWatch  # noqa: E402
 from fieldgate_testing.cluster.system import ClusterSystem  # noqa: E402
-from fieldgate_testing.process import Process, program  # noqa: E402
 from fieldgate_testing.waiting import wait_for  # noqa: E402
 
 # The plant of `fieldgate bench pipeline`.
@@ -30,35 +30,6 @@ PLANNED = DEVICES * REGISTERS * 1000 // PERIOD_MS
 TARGET_MIB = 300
 # Running before anything is measured: connections, caches and heaps have settled.
 WARM_UP = 20
-
-
-def tags():
-    return [{"name": f"r{address}", "table": "holding-register", "address": address, "type": "u16"} for address in range(REGISTERS)]
-
-
-class Plant:
-    """field-simulator with the devices on ports of the host that pods reach."""
-
-    def __init__(self, folder, address):
-        self.names = [f"device-{number}" for number in range(1, DEVICES + 1)]
-        devices = [{"name": name, "unit": unit, "tcp": {"listen": f"{address}:0"}, "points": tags()} for unit, name in enumerate(self.names, 1)]
-        (folder / "plan.yaml").write_text(json.dumps({"step": "200ms", "devices": devices}))
-        ready = folder / "ready.json"
-        self.process = Process([program("field-simulator"), "--plan", folder / "plan.yaml", "--ready-file", ready], folder / "simulator.log")
-        self.process.wait_until(ready.exists, "field-simulator to be ready")
-        listening = {device["listen"] for device in json.loads(ready.read_text())["devices"]}
-        self.ports = [int(address.rpartition(":")[2]) for address in listening]
-
-    def reader_document(self, host):
-        """All devices behind one address, told apart by their unit; each over a link of its own, as in the pipeline benchmark."""
-        (port,) = self.ports
-        return {
-            "name": "load",
-            "version": "1",
-            "links": [{"name": name, "tcp": {"host": host, "port": port}, "timeout": "1s"} for name in self.names],
-            "devices": [{"name": name, "link": name, "unit": unit} for unit, name in enumerate(self.names, 1)],
-            "groups": [{"name": "load", "devices": self.names, "period": f"{PERIOD_MS}ms", "tags": tags()}],
-        }
 
 
 def points_at_the_hub(hub, after):
@@ -115,7 +86,7 @@ def main():
             images.load(node)
             hub = HubProcess(folder / "emulator", node.address)
             parts.append(hub.stop)
-            plant = Plant(folder / "plant", node.address)
+            plant = Plant(folder / "plant", node.address, DEVICES, REGISTERS, PERIOD_MS)
             parts.append(plant.process.stop)
             watch = PodWatch(node, folder / "watch.log")
             parts.append(watch.stop)

@@ -37,7 +37,7 @@ class Node(Server):
         """Until the node is Ready and names resolve."""
         self.make_network()
         self._write_files()
-        self._start("kine", self.program("kine"), "--endpoint", f"sqlite://{self.folder}/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
+        self._start("kine", self.program("kine"), "--endpoint", f"sqlite://{self.folder}/database/state.db?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
                     "--listen-address", "127.0.0.1:2379", "--metrics-bind-address", "0")  # fmt: skip
         self._start("containerd", "containerd", "--config", self.folder / "containerd.toml")
         self.parts["kine"].wait_until(lambda: listens("127.0.0.1", 2379), "kine to listen")
@@ -98,6 +98,7 @@ class Node(Server):
         self.authority = authority
         self.kubectl_command = [str(self.program("kubernetes")), "kubectl", "--kubeconfig", str(self.admin_config), "--cache-dir", str(self.folder / "kubectl-cache")]
         (self.folder / "cni").mkdir()
+        (self.folder / "database").mkdir(exist_ok=True)
         (self.folder / "cni" / "10-pods.conflist").write_text(files.cni())
         (self.folder / "containerd.toml").write_text(files.containerd(self.folder))
         (self.folder / "resolv.conf").write_text("")
