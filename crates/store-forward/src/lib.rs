@@ -68,6 +68,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod way_back;
 mod writer;
 
 pub use error::{AppendError, OpenError, QueueError};
