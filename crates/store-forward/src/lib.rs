@@ -48,9 +48,9 @@
 //! most 1 MiB, every step there, each with its CRC-32), runs it in one transaction, without the right to do anything but
 //! change tables and rows of this file, and goes on if the tables are then its own to the letter. Otherwise the file stays
 //! as it is, for the newer release, and opening fails with [`OpenError::NewerSchema`]. What the older layout has no place
-//! for is counted in [`QueueStats::dropped_downgrade`]. Either direction may write every row anew, for which database and
-//! log together take up to six times `max_bytes` for a while; afterwards the bound holds again. Without room on the disk
-//! opening fails and may be tried again.
+//! for is counted in [`QueueStats::dropped_downgrade`]. Either direction may write every row anew: the database may grow to
+//! three times its bound meanwhile, the log beside it; afterwards the bound holds again. Without room on the disk opening
+//! fails and may be tried again.
 //!
 //! For whoever makes the next version, in `schema.rs`:
 //!

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use tempfile::TempDir;
 
+use super::places::RECORD;
 use super::*;
 
 #[derive(Parser)]
