@@ -89,8 +89,8 @@ fn refill(
     let mut losses = Losses {
         rows: salvaged.lost,
         files: 1,
-        dropped_oldest: 0,
         reason: Some(reason),
+        ..Losses::default()
     };
     let (store, _) = existing(options, &mut losses)?;
     Ok((store, losses))
@@ -128,8 +128,8 @@ fn create(options: &QueueOptions, fresh: &Path) -> Result<Store, Fault> {
         std::fs::remove_file(log)?;
     }
     File::create(fresh)?;
-    connect(fresh, options)?.0.close()?;
-    let (mut store, _) = connect(fresh, options)?;
+    connect(fresh, options)?.store.close()?;
+    let mut store = connect(fresh, options)?.store;
     store.tally = Tally {
         last_present: true,
         mark: Some(0),

@@ -21,9 +21,9 @@ pub enum OpenError {
         /// The queue's file.
         path: PathBuf,
     },
-    /// The file was written by a newer release. It is left as it is.
+    /// The file was written by a newer release, and no way leads back. It is left as it is.
     #[error(
-        "queue {}: the file has schema version {found}, this release knows up to {known}; install the newer release again, or move the file away",
+        "queue {0}: the file has schema version {found}, this release knows up to {known}, and {reason}; install the newer release again, or move the file away, together with {0}-wal: the items stay in them",
         path.display()
     )]
     NewerSchema {
@@ -33,6 +33,8 @@ pub enum OpenError {
         found: u32,
         /// The newest version that this release knows.
         known: u32,
+        /// What is the matter with the way back that the file carries.
+        reason: String,
     },
     /// The file or its folder cannot be created, read or written.
     #[error("queue {}: {reason}; check that the folder exists, is writable and has free space", path.display())]

@@ -16,8 +16,8 @@ pub(crate) enum Fault {
     AtBound,
     /// Another process holds the file.
     Busy,
-    /// A newer release wrote the file.
-    Newer(u32),
+    /// A newer release wrote the file, and no way leads back.
+    Newer { found: u32, reason: String },
     /// Disk full, input/output error, no permission.
     Storage { reason: String, retryable: bool },
 }
@@ -36,8 +36,10 @@ impl Fault {
             Self::Full => ("the disk is full".to_owned(), true),
             Self::AtBound => ("the file is at its bound".to_owned(), true),
             Self::Busy => ("the file is in use by another process".to_owned(), true),
-            Self::Newer(version) => (
-                format!("the file has schema version {version}, which this release does not know"),
+            Self::Newer { found, reason } => (
+                format!(
+                    "the file has schema version {found}, which this release does not know, and {reason}"
+                ),
                 false,
             ),
             Self::Storage { reason, retryable } => (reason, retryable),

@@ -41,6 +41,29 @@
 //! `commit_bytes`. A group that is at least an eighth of `commit_items` does not wait further when as many callers are in
 //! it as were in the one before, so callers that wait for their answer before they come again are not held up.
 //!
+//! # Schema versions
+//!
+//! An update that is taken back starts the older release on the file that the newer one left. A newer release stores with
+//! each step, in the table `way_back` of the file, the SQL that undoes it. An older one that opens the file reads it (at
+//! most 1 MiB, every step there, each with its CRC-32), runs it in one transaction, without the right to do anything but
+//! change tables and rows of this file, and goes on if the tables are then its own to the letter. Otherwise the file stays
+//! as it is, for the newer release, and opening fails with [`OpenError::NewerSchema`]. What the older layout has no place
+//! for is counted in [`QueueStats::dropped_downgrade`]. Either direction may write every row anew: the database may grow to
+//! three times its bound meanwhile, the log beside it; afterwards the bound holds again. Without room on the disk opening
+//! fails and may be tried again.
+//!
+//! For whoever makes the next version, in `schema.rs`:
+//!
+//! * A step is never changed once it was released; the text of its `back` may be: files are put right when they are opened.
+//! * `undo` leads to the tables of the version before, to the letter. `ALTER TABLE … DROP COLUMN` does that for a column that was
+//!   added; a table that is to come back is created under its own name, because renaming changes its text.
+//! * Row numbers, `checksum` and the mark (`enqueued` -1) mean for ever what they mean in version 1: the older release
+//!   verifies them. A new column gets a checksum of its own.
+//! * `undo` also meets damaged rows. One that a constraint refuses stops the whole way: leave it out, and count it.
+//! * `lost` counts the items that `undo` leaves out, and says why in words.
+//! * The first page and the place of the first table stay (`header.rs`), and so does the form of `way_back`.
+//! * The tests in `way_back/tests.rs` go up and down through versions that do not exist; let them go through the new one.
+//!
 //! # Inspection
 //!
 //! The file is locked while it is open. Copy it together with `PATH-wal` and open the copy with the sqlite3 shell.
@@ -68,6 +91,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod way_back;
 mod writer;
 
 pub use error::{AppendError, OpenError, QueueError};

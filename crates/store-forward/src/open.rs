@@ -14,6 +14,7 @@ use crate::schema::{self, Version};
 use crate::space::{PAGE, Space};
 use crate::stats::now_micros;
 use crate::store::{Store, Tally};
+use crate::way_back::{self, Left};
 
 /// Up to so many bytes in use, SQLite checks the structure of the whole file. That takes an eighth of the time that reading
 /// all rows takes anyway, once the disk has given them.
@@ -28,6 +29,8 @@ pub(crate) struct Losses {
     pub(crate) files: u64,
     /// Items dropped because `max_bytes` was lowered.
     pub(crate) dropped_oldest: u64,
+    /// Items of a newer release that the way back could not carry.
+    pub(crate) left_behind: u64,
     /// The damage in words.
     pub(crate) reason: Option<String>,
 }
@@ -69,6 +72,8 @@ pub(crate) fn open(
     }
     if store.page_count()? > store.space.pages {
         store = shrink(options, store, &mut losses)?;
+    } else if !schema::is_in_place(&store.connection)? {
+        store = renew(options, store, &mut losses)?;
     }
     Ok((store, losses))
 }
@@ -108,7 +113,15 @@ pub(crate) fn existing(
         return Err(Fault::Damaged(reason));
     }
     let existed = path.exists();
-    let (mut store, created) = connect(path, options)?;
+    let Connected {
+        mut store,
+        created,
+        left,
+    } = connect(path, options)?;
+    if let Some(left) = left {
+        losses.left_behind += left.items;
+        losses.reason = left.reason.or(losses.reason.take());
+    }
     if existed && created {
         losses.files += 1;
         losses.reason = Some("its file was empty: cut off, or never finished".to_owned());
@@ -138,22 +151,56 @@ pub(crate) fn existing(
     Ok((store, scan.last_trusted && !(existed && created)))
 }
 
-/// Opens or creates the file with today's schema, and says whether there was no schema before.
-pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<(Store, bool), Fault> {
-    let store = Store::connect(path, Space::new(options.max_bytes), options.when_full)?;
-    let from = match schema::version(&store.connection)? {
-        Version::Newer(version) => return Err(Fault::Newer(version)),
-        Version::Known(version) => version,
-        Version::Empty => 0,
+/// A file with today's schema.
+pub(crate) struct Connected {
+    pub(crate) store: Store,
+    /// There was no schema before.
+    pub(crate) created: bool,
+    /// It was a newer release's.
+    pub(crate) left: Option<Left>,
+}
+
+/// Opens or creates the file with today's schema.
+pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Connected, Fault> {
+    let release = &schema::THIS;
+    let mut store = Store::connect(path, Space::new(options.max_bytes), options.when_full)?;
+    let version = release.version_of(&store.connection)?;
+    let left = match version {
+        Version::Newer(found) => {
+            let left = store.beyond_bound(|connection| {
+                way_back::take(connection, release, found, beyond(path))
+            })?;
+            tracing::warn!(
+                queue = %path.display(),
+                from = found,
+                to = release.version(),
+                items_lost = left.items,
+                reason = left.reason,
+                "the file of a newer release was brought back to this one's schema"
+            );
+            Some(left)
+        }
+        Version::Known(from) => {
+            store.beyond_bound(|connection| release.migrate(connection, from))?;
+            None
+        }
+        Version::Empty => {
+            release.migrate(&store.connection, 0)?;
+            None
+        }
     };
-    if from < schema::VERSION {
-        schema::migrate(&store.connection, from)?;
+    if version != Version::Known(release.version()) {
         // From here on the header of the file says what it is, even if the log should be lost.
         store.checkpoint()?;
         sync_folder_of(path)?;
     }
-    schema::check(&store.connection)?;
-    Ok((store, from == 0))
+    release.check(&store.connection)?;
+    way_back::renew(&store.connection, release.steps)?;
+    Ok(Connected {
+        store,
+        created: version == Version::Empty,
+        left,
+    })
 }
 
 struct Scan {
@@ -214,11 +261,16 @@ fn shrink(options: &QueueOptions, mut store: Store, losses: &mut Losses) -> Resu
     if store.page_count()?.saturating_sub(store.free_list()?) > store.space.pages {
         return Ok(store);
     }
+    renew(options, store, losses)
+}
+
+/// Copies a sound file into a fresh one, which takes its place. What goes wrong leaves it as it is.
+fn renew(options: &QueueOptions, store: Store, losses: &mut Losses) -> Result<Store, Fault> {
     let last = store.tally.last;
     store.close()?;
     if let Err(fault) = damage::compact(options, last) {
         losses.reason = Some(format!(
-            "the file could not be made smaller: {}",
+            "the file could not be written anew: {}",
             fault.message()
         ));
         remove_database(&fresh_of(&options.path))?;

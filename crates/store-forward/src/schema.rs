@@ -1,23 +1,49 @@
 //! The layout of the file and how an older one becomes today's.
+//!
+//! The data partition outlives an update and its withdrawal, so a file is opened by releases that are older than the one
+//! that wrote it. The rules for a new version are in the crate's documentation, "Schema versions".
 
 use rusqlite::Connection;
 
 use crate::fault::Fault;
 use crate::row::{MARK, Parts};
+use crate::way_back::{self, WayBack};
+
+/// What a release knows of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Release {
+    /// The first one leads from version 1 to 2, and so on.
+    pub(crate) steps: &'static [Step],
+    /// Its tables, to the letter, without [`way_back::TABLE`].
+    pub(crate) tables: &'static [&'static str],
+}
+
+/// From one version to the next, and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) forward: &'static str,
+    pub(crate) back: WayBack,
+}
+
+/// This release.
+pub(crate) const THIS: Release = Release {
+    steps: &[],
+    tables: &[ITEM],
+};
 
 /// Written into the file twice, as `user_version` and in the last byte of `application_id`, so that one damaged byte
 /// does not pass for a newer release.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = THIS.version();
 
 /// `application_id`: "FGQ" and the version.
 const APPLICATION: u32 = u32::from_be_bytes(*b"FGQ\0");
 
-/// Step n brings a file from version n to n + 1.
-const MIGRATIONS: [&str; VERSION as usize] = [ITEM];
+/// The page where a fresh file has the table: [`header::restore`](crate::header::restore) relies on it.
+const ROOT: u32 = 2;
 
 /// Small columns first: they can be read without the overflow pages of a large payload. `key` and `id` are text so that
 /// the sqlite3 shell shows them.
-const ITEM: &str = "CREATE TABLE item (
+pub(crate) const ITEM: &str = "CREATE TABLE item (
   sequence INTEGER PRIMARY KEY,
   enqueued INTEGER NOT NULL,
   checksum INTEGER NOT NULL,
@@ -36,52 +62,99 @@ pub(crate) enum Version {
     Newer(u32),
 }
 
-/// Reads the version. A file of anything else than this queue counts as damaged.
-pub(crate) fn version(connection: &Connection) -> Result<Version, Fault> {
-    let user: u32 = number(connection, "user_version")?;
-    let application: u32 = number(connection, "application_id")?;
-    let tables: u32 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match user {
-        0 if application == 0 && tables == 0 => Ok(Version::Empty),
-        1..=0xff if application == APPLICATION + user => Ok(if user <= VERSION {
-            Version::Known(user)
+impl Release {
+    /// The version of the layout it writes.
+    pub(crate) const fn version(&self) -> u32 {
+        1 + self.steps.len() as u32
+    }
+
+    /// Reads the version of a file. One of anything else than this queue counts as damaged.
+    pub(crate) fn version_of(&self, connection: &Connection) -> Result<Version, Fault> {
+        let user: u32 = number(connection, "user_version")?;
+        let application: u32 = number(connection, "application_id")?;
+        let tables: u32 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        match user {
+            0 if application == 0 && tables == 0 => Ok(Version::Empty),
+            1..=0xff if application == APPLICATION + user => Ok(if user <= self.version() {
+                Version::Known(user)
+            } else {
+                Version::Newer(user)
+            }),
+            _ => Err(Fault::Damaged(format!(
+                "it is not a queue: user_version {user}, application_id {application:#x}"
+            ))),
+        }
+    }
+
+    /// Brings the file to this release's version, one transaction per step. 0: it is empty.
+    pub(crate) fn migrate(&self, connection: &Connection, from: u32) -> Result<(), Fault> {
+        if from == 0 {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute_batch(ITEM)?;
+            // The table is never empty: an empty one is a damaged one.
+            insert_mark(connection, 0)?;
+            set_version(connection, 1)?;
+            transaction.commit()?;
+        }
+        for (version, step) in (2..).zip(self.steps).skip(from.saturating_sub(1) as usize) {
+            let transaction = connection.unchecked_transaction()?;
+            if version == 2 {
+                transaction.execute_batch(way_back::TABLE)?;
+            }
+            transaction.execute_batch(step.forward)?;
+            step.back.store(connection, version)?;
+            set_version(connection, version)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the tables are this release's, to the letter.
+    pub(crate) fn check(&self, connection: &Connection) -> Result<(), Fault> {
+        let mut statement =
+            connection.prepare("SELECT coalesce(sql, '') FROM sqlite_schema ORDER BY 1")?;
+        let found = statement
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut own = self.tables.to_vec();
+        if self.version() > 1 {
+            own.push(way_back::TABLE);
+        }
+        own.sort_unstable();
+        if found == own {
+            Ok(())
         } else {
-            Version::Newer(user)
-        }),
-        _ => Err(Fault::Damaged(format!(
-            "it is not a queue: user_version {user}, application_id {application:#x}"
-        ))),
+            Err(Fault::Damaged("its schema is not the queue's".to_owned()))
+        }
     }
 }
 
-/// Brings the file to [`VERSION`], one transaction per step.
-pub(crate) fn migrate(connection: &Connection, from: u32) -> Result<(), Fault> {
-    for (step, sql) in (1..).zip(MIGRATIONS).skip(from as usize) {
-        let transaction = connection.unchecked_transaction()?;
-        transaction.execute_batch(sql)?;
-        if step == 1 {
-            // The table is never empty: an empty one is a damaged one.
-            insert_mark(connection, 0)?;
-        }
-        transaction.pragma_update(None, "user_version", step)?;
-        transaction.pragma_update(None, "application_id", APPLICATION + step)?;
-        transaction.commit()?;
-    }
+/// Says which version the file is of.
+pub(crate) fn set_version(connection: &Connection, version: u32) -> Result<(), Fault> {
+    connection.pragma_update(None, "user_version", version)?;
+    connection.pragma_update(None, "application_id", APPLICATION + version)?;
     Ok(())
 }
 
-/// Whether the tables are the ones of [`VERSION`], to the letter.
-pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
-    let mut statement = connection.prepare("SELECT sql FROM sqlite_schema")?;
-    let found = statement
-        .query_map([], |row| row.get::<_, Option<String>>(0))?
-        .collect::<Result<Vec<_>, _>>()?;
-    if found == [Some(ITEM.to_owned())] {
-        Ok(())
-    } else {
-        Err(Fault::Damaged("its schema is not the queue's".to_owned()))
-    }
+/// Whether the table of items is where a fresh file has it.
+pub(crate) fn is_in_place(connection: &Connection) -> Result<bool, Fault> {
+    let root: u32 = connection.query_row(
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'item'",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(root == ROOT)
+}
+
+/// Leaves no doubt about the last sequence number where items with the highest ones may have gone.
+pub(crate) fn renew_mark(connection: &Connection, sequence: u64) -> Result<(), Fault> {
+    let last: u64 =
+        connection.query_row("SELECT coalesce(max(sequence), 0) FROM item", [], |row| {
+            row.get(0)
+        })?;
+    connection.execute("DELETE FROM item WHERE enqueued = ?1", [MARK])?;
+    insert_mark(connection, sequence.max(last.saturating_add(1)))
 }
 
 /// Keeps a sequence number as the highest in the table although no item has it.

@@ -27,6 +27,8 @@ pub struct QueueStats {
     pub dropped_oldest: u64,
     /// New items dropped because there was no room.
     pub dropped_newest: u64,
+    /// Items of a newer release that this one cannot keep: `last_error` has the reason.
+    pub dropped_downgrade: u64,
     /// New items refused because there was no room.
     pub rejected: u64,
     /// Items lost because their row was damaged or could no longer be read.
@@ -54,6 +56,7 @@ pub(crate) struct Counters {
     pub(crate) removed: AtomicU64,
     pub(crate) dropped_oldest: AtomicU64,
     pub(crate) dropped_newest: AtomicU64,
+    pub(crate) dropped_downgrade: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) corrupt_rows: AtomicU64,
     pub(crate) corrupt_files: AtomicU64,
@@ -73,6 +76,7 @@ impl Default for Counters {
             removed: AtomicU64::default(),
             dropped_oldest: AtomicU64::default(),
             dropped_newest: AtomicU64::default(),
+            dropped_downgrade: AtomicU64::default(),
             rejected: AtomicU64::default(),
             corrupt_rows: AtomicU64::default(),
             corrupt_files: AtomicU64::default(),
@@ -116,6 +120,7 @@ impl Counters {
             removed: self.removed.load(Relaxed),
             dropped_oldest: self.dropped_oldest.load(Relaxed),
             dropped_newest: self.dropped_newest.load(Relaxed),
+            dropped_downgrade: self.dropped_downgrade.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             corrupt_rows: self.corrupt_rows.load(Relaxed),
             corrupt_files: self.corrupt_files.load(Relaxed),

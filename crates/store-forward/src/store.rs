@@ -100,6 +100,23 @@ impl Store {
         })
     }
 
+    /// Lets work that writes every row anew go beyond the bound of the file, up to three times as far. What it leaves above
+    /// the bound is for the caller to shrink.
+    pub(crate) fn beyond_bound<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let bound = |store: &Self, pages: u64| {
+            store
+                .connection
+                .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        };
+        bound(self, 3 * self.space.pages.max(self.page_count()?))?;
+        let result = work(&mut self.connection);
+        bound(self, self.space.pages)?;
+        result
+    }
+
     /// Runs `work` in a transaction. Keeps the last sequence number and the oldest time right; after an error everything
     /// is as before.
     pub(crate) fn transact<T>(

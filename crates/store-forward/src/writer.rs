@@ -56,10 +56,11 @@ pub(crate) fn start(
         Fault::Busy => OpenError::InUse {
             path: options.path.clone(),
         },
-        Fault::Newer(found) => OpenError::NewerSchema {
+        Fault::Newer { found, reason } => OpenError::NewerSchema {
             path: options.path.clone(),
             found,
             known: crate::schema::VERSION,
+            reason,
         },
         fault => OpenError::Storage {
             path: options.path.clone(),
@@ -333,6 +334,7 @@ impl Writer {
         Counters::add(&self.counters.corrupt_rows, losses.rows);
         Counters::add(&self.counters.corrupt_files, losses.files);
         Counters::add(&self.counters.dropped_oldest, losses.dropped_oldest);
+        Counters::add(&self.counters.dropped_downgrade, losses.left_behind);
         if let Some(reason) = losses.reason {
             tracing::warn!(queue = %self.options.path.display(), reason, "the queue was not sound when it was opened");
             self.counters.set_last_error(reason);

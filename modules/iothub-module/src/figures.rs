@@ -69,6 +69,7 @@ impl Figures {
             "oldest_age_seconds": stats.oldest_age.map_or(0, |age| age.as_secs()),
             "dropped_oldest": stats.dropped_oldest,
             "dropped_newest": stats.dropped_newest,
+            "dropped_downgrade": stats.dropped_downgrade,
             "corrupt_rows": stats.corrupt_rows,
             "last_error": stats.last_error,
         });
@@ -78,7 +79,10 @@ impl Figures {
     /// What is worth a status at once; of drops, that there are some.
     fn notable(&self, stats: &QueueStats) -> Value {
         let hub = self.hub.borrow();
-        let dropped = stats.dropped_oldest + stats.dropped_newest + stats.corrupt_rows;
+        let dropped = stats.dropped_oldest
+            + stats.dropped_newest
+            + stats.dropped_downgrade
+            + stats.corrupt_rows;
         json!({
             "hub": {
                 "connected_since": hub.connected_since.map(|since| rfc3339_micros(OffsetDateTime::from(since))),
@@ -119,6 +123,7 @@ impl Figures {
         let dropped = [
             ("oldest", stats.dropped_oldest),
             ("newest", stats.dropped_newest),
+            ("downgrade", stats.dropped_downgrade),
             ("corrupt-row", stats.corrupt_rows),
         ];
         for (reason, count) in dropped {

@@ -3,6 +3,7 @@
 mod record;
 mod status;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
@@ -95,7 +96,10 @@ pub(crate) fn apply_with(
     let mut foreign = Vec::new();
     // What is recorded while this runs: whatever is there then is known as ours.
     let mut record = old.clone();
-    let mut last = Record::default();
+    let mut last = Record {
+        files: BTreeMap::new(),
+        other: old.other.clone(),
+    };
     let mut to_write = Vec::new();
     for file in files {
         let content = hex(file.content.as_bytes());
@@ -117,7 +121,12 @@ pub(crate) fn apply_with(
                 before
             }
         };
-        let written = Written { content, before };
+        let other = old.files.get(&file.path).map(|known| known.other.clone());
+        let written = Written {
+            content,
+            before,
+            other: other.unwrap_or_default(),
+        };
         record.files.insert(file.path.clone(), written.clone());
         let written = Written {
             before: None,

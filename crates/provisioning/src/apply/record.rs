@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::ApplyError;
 use crate::disk::Disk;
@@ -15,15 +16,21 @@ use crate::places::{RECORD, below};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) files: BTreeMap<PathBuf, Written>,
+    /// Of a newer version: the data partition is the same for both, and what one does not know it keeps.
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
 }
 
 /// What a file held, as SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
     pub(crate) content: String,
     /// What it held before, while an application runs: a power cut leaves either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<String>,
+    /// Of a newer version.
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
 }
 
 impl Record {
@@ -50,5 +57,39 @@ impl Record {
         self.files.get(path).is_some_and(|written| {
             written.content == content || written.before.as_deref() == Some(content)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::apply;
+    use crate::plan::PlannedFile;
+
+    #[test]
+    fn an_older_version_reads_and_keeps_what_a_newer_one_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let file = |path: &str, content: &str| PlannedFile {
+            path: path.into(),
+            content: content.to_owned(),
+            mode: 0o600,
+        };
+        apply(&[file("/data/a", "1"), file("/data/b", "1")], root).unwrap();
+        let read = || {
+            let text = fs::read_to_string(below(root, RECORD)).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        let mut newer = read();
+        newer["schema"] = 2.into();
+        newer["files"]["/data/a"]["owner"] = 7.into();
+        newer["files"]["/data/b"]["owner"] = 8.into();
+        fs::write(below(root, RECORD), newer.to_string()).unwrap();
+
+        let applied = apply(&[file("/data/a", "1"), file("/data/b", "2")], root).unwrap();
+        assert_eq!(applied.written, [Path::new("/data/b")]);
+        let now = read();
+        newer["files"]["/data/b"]["content"] = now["files"]["/data/b"]["content"].clone();
+        assert_eq!(now, newer);
     }
 }

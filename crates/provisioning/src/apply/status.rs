@@ -36,6 +36,9 @@ pub enum Outcome {
     Invalid,
     /// The document holds, and could not be brought onto the device in full.
     Failed,
+    /// A word of a newer version. Never written.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Outcome {
@@ -45,6 +48,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Invalid => "invalid",
             Self::Failed => "failed",
+            Self::Unknown => "unknown to this version",
         }
     }
 }
@@ -112,4 +116,26 @@ pub(crate) fn save_status(disk: &Disk, root: &Path, status: &Status) -> io::Resu
     let mut text = serde_json::to_string_pretty(status)?;
     text.push('\n');
     disk.write(&below(root, STATUS), text.as_bytes(), 0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_a_newer_version_is_none_that_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = below(folder.path(), STATUS);
+        fs::create_dir_all(path.parent().unwrap_or(folder.path())).unwrap();
+        fs::write(
+            &path,
+            r#"{"version": "9", "time": "2030-01-01T00:00:00Z", "result": "staged", "document_sha256": null, "errors": [], "warnings": ["x"]}"#,
+        )
+        .unwrap();
+        let status = Status::read(folder.path()).unwrap().unwrap();
+        assert_eq!(
+            (status.version.as_str(), status.result),
+            ("9", Outcome::Unknown)
+        );
+    }
 }

@@ -154,10 +154,11 @@ fn record_of(kept: &[PathBuf], root: &Path) -> Result<Record, ResetError> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(source) => return Err(ResetError::Disk { path: here, source }),
         };
-        let before = None;
-        record
-            .files
-            .insert(path.clone(), Written { content, before });
+        let written = Written {
+            content,
+            ..Written::default()
+        };
+        record.files.insert(path.clone(), written);
     }
     Ok(record)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -26,6 +27,10 @@ pub struct ResetRequest {
     /// The files that outlive it, once it has begun: from then on this list decides, because what it was made of goes. Paths are the device's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kept: Option<Vec<PathBuf>>,
+    /// Of a newer version, which may be the one that ends what this one began. A part to preserve that this one does not know is no such
+    /// thing: without it too much would be removed.
+    #[serde(flatten)]
+    pub(super) other: Map<String, Value>,
 }
 
 impl ResetRequest {
@@ -84,6 +89,7 @@ pub fn request_reset(
         reason: reason.to_owned(),
         preserve,
         kept: None,
+        other: Map::new(),
     };
     request.save(&Disk::default(), root)
 }
@@ -155,4 +161,27 @@ fn save(disk: &Disk, root: &Path, place: &str, value: &impl Serialize) -> Result
             disk.write(&path, format!("{text}\n").as_bytes(), 0o644)
         });
     written.map_err(|source| ResetError::Disk { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_a_newer_version_is_read_and_kept_unless_it_preserves_what_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = below(folder.path(), RESET);
+        let newer = r#"{"requested": "2030-01-01T00:00:00Z", "reason": "method", "preserve": ["name"], "by": {"user": 7}}"#;
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, newer).unwrap();
+        let request = pending_reset(folder.path()).unwrap().unwrap();
+        request.save(&Disk::default(), folder.path()).unwrap();
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(read(&fs::read_to_string(&path).unwrap()), read(newer));
+        fs::write(&path, newer.replace("\"name\"", "\"moon\"")).unwrap();
+        assert!(matches!(
+            pending_reset(folder.path()),
+            Err(ResetError::Damaged(_))
+        ));
+    }
 }

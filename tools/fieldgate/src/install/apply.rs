@@ -33,9 +33,11 @@ pub(crate) fn apply(
             State::Outdated => content_of(&places.here(&step.item.path))?,
             _ => None,
         };
+        let known = record.files.get(&step.item.path);
         let installed = Installed {
             content: step.content.clone(),
             before,
+            other: known.map(|known| known.other.clone()).unwrap_or_default(),
         };
         if let Some(folder) = step.item.path.parent() {
             directory(places, folder, 0o755, record)?;

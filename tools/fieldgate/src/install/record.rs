@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::places::{Places, RECORD};
 use super::write;
@@ -25,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) agent: bool,
     /// Names in the manifests folder that the generator wrote.
     pub(crate) generated: BTreeSet<String>,
+    /// Of a newer version: on a device with two systems both keep the record, and what one does not know it leaves.
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
 }
 
 /// What an installed file held.
@@ -35,6 +39,9 @@ pub(crate) struct Installed {
     /// What was there before, while an installation runs: a power cut leaves either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<String>,
+    /// Of a newer version.
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
 }
 
 impl Record {

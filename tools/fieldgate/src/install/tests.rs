@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use tempfile::TempDir;
 
+use super::places::RECORD;
 use super::*;
 
 #[derive(Parser)]
@@ -347,6 +348,23 @@ fn an_update_replaces_archives_and_can_be_cut_off() {
         Record::load(&device.places()).unwrap().files[&path].before,
         None
     );
+}
+
+#[test]
+fn an_older_version_reads_and_keeps_what_a_newer_one_recorded() {
+    let device = Device::new();
+    device.install().unwrap();
+    let file = device.places().here(Path::new(RECORD));
+    let read = || {
+        let text = fs::read_to_string(&file).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let mut newer = read();
+    newer["schema"] = 2.into();
+    newer["files"]["/usr/local/bin/fieldgate"]["owner"] = 7.into();
+    fs::write(&file, newer.to_string()).unwrap();
+    device.install().unwrap();
+    assert_eq!(read(), newer);
 }
 
 #[test]
