@@ -68,7 +68,8 @@ class AgentSystem:
     def details(self):
         return self.hub.twin(DEVICE)["reported"].get("modules", {}).get("device-agent", {}).get("details") or {}
 
-    def reported(self, where, what, timeout=60):
+    def reported(self, where, what, timeout=180):
+        """What an agent that was stopped had not acknowledged comes again after the broker's wait for it, which may be a minute."""
         try:
             return wait_for(lambda: next((found for found in [self.details()] if found and where(found)), None), what, timeout)
         except AssertionError as error:
