@@ -13,7 +13,9 @@ from modbus_peers.pymodbus_server import PymodbusServer  # noqa: E402
 
 from fieldgate_testing.cluster.hub import HubProcess  # noqa: E402
 from fieldgate_testing.image.appliance import ImageSystem  # noqa: E402
+from fieldgate_testing.image.bundles import Bundles  # noqa: E402
 from fieldgate_testing.image.disk import Disk  # noqa: E402
+from fieldgate_testing.image.download import Server  # noqa: E402
 from fieldgate_testing.image.wire import Wire  # noqa: E402
 from fieldgate_testing.main_job import IMAGE  # noqa: E402
 
@@ -61,3 +63,21 @@ def system(tmp_path_factory, hub, plc, wire):
 @pytest.fixture
 def guest(system):
     return system.guest
+
+
+@pytest.fixture
+def running(guest):
+    """Everything runs since the last start."""
+    guest.wait_stage("running", boot=len(guest.stages()))
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    return Bundles(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def web(bundles):
+    server = Server(bundles.folder)
+    yield server
+    server.close()

@@ -5,28 +5,13 @@ import hashlib
 import pytest
 
 from fieldgate_testing import main_job
-from fieldgate_testing.image.bundles import Bundles
-from fieldgate_testing.image.download import Server
+from fieldgate_testing.image.evidence import slot
 from fieldgate_testing.waiting import wait_for
 
 SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory):
-    return Bundles(tmp_path_factory.mktemp("agent-bundles"))
-
-
-@pytest.fixture(scope="module")
-def web(bundles):
-    server = Server(bundles.folder)
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def was_running(guest):
-    guest.wait_stage("running", boot=len(guest.stages()))
+pytestmark = pytest.mark.usefixtures("running")
 
 
 def call(system, command, payload=None):
@@ -47,10 +32,6 @@ def reported(system, where, what, timeout=600):
 
 def announced(bundle, url, version):
     return {"uri": url(bundle), "sha256": hashlib.sha256(bundle.read_bytes()).hexdigest(), "version": version}
-
-
-def slot(guest):
-    return guest.ssh("sed -n 's/.*rauc.slot=\\([ab]\\).*/\\1/p' /proc/cmdline").strip()
 
 
 def updated(system, was, boot, version):

@@ -19,6 +19,7 @@ START = 200
 
 def while_starting(system, chance):
     """Anywhere between the firmware and the first telemetry."""
+    # A time and no condition: the power waits for nothing.
     time.sleep(chance.uniform(3, START))
     return {}
 

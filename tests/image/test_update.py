@@ -6,27 +6,12 @@ import hashlib
 import pytest
 
 from fieldgate_testing.cluster import reports
-from fieldgate_testing.image.bundles import Bundles, module_that_is_never_ready, other_keys
-from fieldgate_testing.image.download import Server
+from fieldgate_testing.image.bundles import module_that_is_never_ready, other_keys
 from fieldgate_testing.image.evidence import gaps, settled, slot, update_status
 from fieldgate_testing.waiting import wait_for
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory):
-    return Bundles(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture(scope="module")
-def web(bundles):
-    server = Server(bundles.folder)
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def was_running(guest):
-    guest.wait_stage("running", boot=len(guest.stages()))
+pytestmark = pytest.mark.usefixtures("running")
 
 
 def refused(guest, bundle, url):
