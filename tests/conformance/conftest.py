@@ -1,5 +1,8 @@
 """One broker, one sidecar, one reader and all Modbus peers, started once for all tests."""
 
+import os
+import pathlib
+
 import pytest
 
 from fieldgate_testing.broker import Broker
@@ -66,3 +69,10 @@ def reader(tmp_path_factory, broker, plant):
     yield reader
     status = reader.stop()
     assert status == 0, f"modbus-reader ended with status {status} after SIGTERM\n{reader.explain()}"
+
+
+@pytest.fixture
+def root_of_the_machine():
+    """Loop devices and mounts belong to root, and not to that of a name space."""
+    of_the_machine = pathlib.Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+    assert os.geteuid() == 0 and of_the_machine, "this test makes disks: run scripts/test conformance as root"

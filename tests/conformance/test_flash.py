@@ -156,14 +156,6 @@ def test_a_download_that_was_cut_off_is_told(image, packed, tmp_path):
 # ---- disks
 
 
-def may_use_disks():
-    """Root of the machine, not of a name space of its own."""
-    return os.geteuid() == 0 and pathlib.Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
-
-
-disks = pytest.mark.skipif(not may_use_disks(), reason="loop devices and mounts are root's")
-
-
 @contextlib.contextmanager
 def loop_device(backing, size):
     """A disk that is a file, and full of something else before."""
@@ -185,7 +177,7 @@ def disk(tmp_path):
         yield device
 
 
-@disks
+@pytest.mark.usefixtures("root_of_the_machine")
 def test_a_disk_gets_image_tables_and_provisioning_file(image, packed, disk, document):
     done = flash(packed, disk, "--yes", "--fixed-disk", "--provision", document)
     assert done.returncode == 0, done.stderr
@@ -204,7 +196,7 @@ def test_a_disk_gets_image_tables_and_provisioning_file(image, packed, disk, doc
     assert between[: 59 * MIB] == bytes(59 * MIB) and between.endswith(bytes(512)), "no old table is left"
 
 
-@disks
+@pytest.mark.usefixtures("root_of_the_machine")
 @pytest.mark.parametrize("more", [["--no-verify"], []])
 def test_a_disk_keeps_nothing_old_where_the_image_is_empty(image, disk, more):
     with open(disk, "r+b") as file:
@@ -215,7 +207,7 @@ def test_a_disk_keeps_nothing_old_where_the_image_is_empty(image, disk, more):
     check_content(disk, image)
 
 
-@disks
+@pytest.mark.usefixtures("root_of_the_machine")
 def test_a_disk_that_is_in_use_built_in_or_too_small_is_left_alone(image, packed, disk, tmp_path):
     done = flash(image, disk, "--yes")
     assert done.returncode == 1 and "--fixed-disk" in done.stderr
@@ -241,7 +233,7 @@ def test_a_disk_that_is_in_use_built_in_or_too_small_is_left_alone(image, packed
         os.close(holder)
 
 
-@disks
+@pytest.mark.usefixtures("root_of_the_machine")
 def test_a_disk_that_fails_is_told_and_has_no_table(image, tmp_path):
     """Larger than what is behind it: as sticks are that lie about their size."""
     place = tmp_path / "full"
@@ -258,7 +250,7 @@ def test_a_disk_that_fails_is_told_and_has_no_table(image, tmp_path):
         run("umount", place)
 
 
-@disks
+@pytest.mark.usefixtures("root_of_the_machine")
 def test_ctrl_c_stops_it_and_says_what_the_disk_is_now(tmp_path):
     image = tmp_path / "large.img"
     with open(image, "wb") as file:

@@ -1,7 +1,6 @@
 """fieldgate provision on a real FAT medium: after it, no byte of the medium holds a secret, not even one that no file has any more."""
 
 import contextlib
-import os
 import pathlib
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ hub: {{connection_string: {{file: the hub.txt}}}}
 """
 SECRETS = [KEY, PASSPHRASE, PASSWORD]
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+pytestmark = pytest.mark.usefixtures("root_of_the_machine")
 
 
 def run(*command):
