@@ -13,6 +13,8 @@ use crate::server::{PATIENCE, Server};
 
 /// Of one request for events.
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// nats-server's JSStreamNameExistRestoreFailedErr.
+const NAME_IN_USE: &str = "\"err_code\":10130";
 const STREAMS: [&str; 2] = ["fieldgate", "fieldgate-kept"];
 
 fn plan(replicas: u8) -> Plan {
@@ -261,12 +263,17 @@ async fn a_restoration_that_was_cut_off_is_begun_anew() {
             let Ok(Ok(answer)) = tokio::time::timeout(ATTEMPT, asked).await else {
                 continue;
             };
-            if String::from_utf8_lossy(&answer.payload).contains("deliver_subject") {
+            // A request whose answer came too late has begun it too: from then on the name is in use.
+            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+            if !answer.contains("error") || answer.contains(NAME_IN_USE) {
                 return;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, begun).await.unwrap();
+    let begun = tokio::time::timeout(4 * PATIENCE, begun).await;
+    let logs: Vec<String> = servers.iter().map(Server::log).collect();
+    assert!(begun.is_ok(), "no restoration was begun: {logs:#?}");
 
     settle(&first, &three, Missing::Restore(folder.path())).await;
     assert_eq!(state(&first, STREAMS[0]).await.state.messages, 50);

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ impl Server {
     pub(crate) fn start(&mut self) {
         let mut command = Command::new(program());
         command.arg("--config").arg(self.configuration_file());
-        let log = std::fs::File::create(self.directory.path().join("nats-server.log")).unwrap();
+        let log = std::fs::File::create(self.log_file()).unwrap();
         command.env("POD_NAME", &self.name);
         command.stdin(Stdio::null()).stderr(log);
         for (name, key) in &self.keys {
@@ -153,6 +154,15 @@ impl Server {
 
     fn configuration_file(&self) -> PathBuf {
         self.directory.path().join("nats.conf")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("nats-server.log")
+    }
+
+    /// What it has said since it was started last.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap()
     }
 
     /// Connects as soon as the server takes connections.
@@ -190,9 +200,17 @@ impl Server {
     }
 }
 
+/// Below the range from which the kernel takes the ports of outgoing connections: none of them is in the way when the server starts, or
+/// starts again.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + u16::try_from(number % 12_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]

@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                pair("deployment/device-agent", "device-agent.yaml"),
                 pair("statefulset/broker", "fieldgate-broker.yaml"),
                 pair("deployment/iothub-module", "iothub-module.yaml"),
                 pair("deployment/modbus-reader", "modbus-reader.yaml"),
@@ -87,7 +88,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            found[2].workload.images(),
+            found[3].workload.images(),
             ["fieldgate.io/modbus-reader:0.1.0"]
         );
         assert!(read(Path::new("/nowhere")).is_empty());
