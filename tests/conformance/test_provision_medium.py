@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from fieldgate_testing.process import program
+from fieldgate_testing.waiting import wait_for
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 PASSPHRASE = "correct horse battery"
@@ -35,15 +36,20 @@ def run(*command):
 def mounted(medium, place):
     """By the kernel, as on the device; where it has no vfat, by a driver outside of it."""
     place.mkdir(exist_ok=True)
+    driver = None
     done = subprocess.run(["mount", "-t", "vfat", "-o", "loop", medium, place], capture_output=True, text=True)
     if done.returncode != 0:
         assert "unknown filesystem type" in done.stderr, done.stderr
         assert shutil.which("fusefat"), "this kernel has no vfat: apt-get install fusefat"
-        run("fusefat", "-o", "rw+", medium, place)
+        driver = subprocess.Popen(["fusefat", "-f", "-o", "rw+", str(medium), str(place)])
+        wait_for(place.is_mount, "fusefat to mount the medium", timeout=30)
     try:
         yield place
     finally:
         run("umount", place)
+        if driver:
+            # It goes on writing after the unmount.
+            assert driver.wait(timeout=30) == 0
 
 
 @pytest.fixture()
