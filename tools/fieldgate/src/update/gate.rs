@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::places::Places;
@@ -57,32 +56,39 @@ pub(crate) async fn run(places: &Places, limit: Duration) -> Result<ExitCode> {
     let mut waiting = Waiting::default();
     let mut kept: Option<Instant> = None;
     let target = HealthTarget::of(places.root());
-    let report = wait(&target, known.as_ref(), limit, &mut |report| {
-        let Some(line) = waiting.changed(report) else {
-            return;
-        };
-        say(&line);
-        if kept.is_none_or(|at| at.elapsed() >= KEEP) {
-            kept = Some(Instant::now());
-            keep_reasons(places, &mut state, &booted, report);
+    loop {
+        let report = wait(&target, known.as_ref(), limit, &mut |report| {
+            let Some(line) = waiting.changed(report) else {
+                return;
+            };
+            say(&line);
+            if kept.is_none_or(|at| at.elapsed() >= KEEP) {
+                kept = Some(Instant::now());
+                keep_reasons(places, &mut state, &booted, report);
+            }
+        })
+        .await;
+        if report.healthy {
+            return confirm(places, &mut state, &booted);
         }
-    })
-    .await;
-    let now = state::now();
-    if report.healthy {
-        if let Some(last) =
-            of_slot(&mut state, &booted).filter(|last| last.result != Stage::Confirmed)
-        {
-            last.reached(Stage::Confirmed, Vec::new(), now);
-            state.save(places)?;
+        for line in report.lines() {
+            say(&line);
         }
-        say(&format!("slot {booted} works and is kept"));
-        return Ok(ExitCode::SUCCESS);
+        let rauc = Rauc::find()?;
+        if verdict(&state, &booted, other_is_good(&rauc).await) == Verdict::Revert {
+            return give_up(places, &rauc, &mut state, &booted, &report).await;
+        }
+        say("there is no other system to go back to; this one is kept as soon as it is healthy");
     }
-    for line in report.lines() {
-        say(&line);
+}
+
+fn confirm(places: &Places, state: &mut State, booted: &str) -> Result<ExitCode> {
+    if let Some(last) = of_slot(state, booted).filter(|last| last.result != Stage::Confirmed) {
+        last.reached(Stage::Confirmed, Vec::new(), state::now());
+        state.save(places)?;
     }
-    give_up(places, &mut state, &booted, &report, now).await
+    say(&format!("slot {booted} works and is kept"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn of_slot<'a>(state: &'a mut State, booted: &str) -> Option<&'a mut super::state::Update> {
@@ -99,27 +105,25 @@ fn keep_reasons(places: &Places, state: &mut State, booted: &str, report: &Repor
     }
 }
 
-async fn give_up(
-    places: &Places,
-    state: &mut State,
-    booted: &str,
-    report: &Report,
-    now: OffsetDateTime,
-) -> Result<ExitCode> {
-    let rauc = Rauc::find()?;
-    let other_is_good = match rauc.status().await {
+async fn other_is_good(rauc: &Rauc) -> bool {
+    match rauc.status().await {
         Ok(status) => status.other().is_some_and(|slot| slot.is_good),
         Err(error) => {
             say(&error.to_string());
             false
         }
-    };
-    if verdict(state, booted, other_is_good) == Verdict::Stay {
-        say("there is no other system to go back to; this one goes on as it is");
-        return Ok(ExitCode::FAILURE);
     }
+}
+
+async fn give_up(
+    places: &Places,
+    rauc: &Rauc,
+    state: &mut State,
+    booted: &str,
+    report: &Report,
+) -> Result<ExitCode> {
     if let Some(last) = of_slot(state, booted) {
-        last.reached(Stage::Reverted, report.failures(), now);
+        last.reached(Stage::Reverted, report.failures(), state::now());
         state.save(places)?;
     }
     // Should this fail, the boot loader's own counting leads back.
