@@ -15,6 +15,11 @@ IMAGE_PACKAGES=(
   "squashfs-tools mksquashfs"
   "openssl openssl"
 )
+STAND_IN_PACKAGES=(
+  "gcc cc"
+  "musl-tools musl-gcc"
+  "python3 python3"
+)
 # What a bundle is for: RAUC refuses it elsewhere. The stand-in's database is not k3s's, so neither updates the other.
 IMAGE_MACHINE=reference-amd64
 IMAGE_VARIANT=
@@ -99,7 +104,7 @@ PYTHON
 # In the place of k3s: what the node of the cluster tests is made of (image/stand-in), under k3s's names.
 stage_stand_in() { # tree
   local folder=$1/usr/libexec/fieldgate/k3s share=$1/usr/share/fieldgate/k3s name version
-  need python3 "on Debian: apt-get install python3"
+  need go "install Go 1.26 or newer (https://go.dev/dl), or name k3s's binary in FIELDGATE_K3S"
   build_node
   mkdir -p "$folder" "$1/usr/local/bin" "$1/etc" "$share/images" "$share/manifests" "$share/config"
   cp "$ROOT/image/stand-in/k3s" "$PLATFORM"/{kubernetes,kine,network-policy} "$folder/"
