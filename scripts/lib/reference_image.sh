@@ -15,8 +15,18 @@ IMAGE_PACKAGES=(
   "squashfs-tools mksquashfs"
   "openssl openssl"
 )
-# What a bundle is for: RAUC refuses it elsewhere.
+STAND_IN_PACKAGES=(
+  "gcc cc"
+  "musl-tools musl-gcc"
+  "python3 python3"
+)
+# What a bundle is for: RAUC refuses it elsewhere. The stand-in's database is not k3s's, so neither updates the other.
 IMAGE_MACHINE=reference-amd64
+IMAGE_VARIANT=
+if [ -z "${FIELDGATE_K3S:-}" ]; then
+  IMAGE_MACHINE+=-stand-in
+  IMAGE_VARIANT="Not k3s: upstream Kubernetes in its place, for trying and tests only"
+fi
 
 # FIELDGATE_IMAGE_VERSION names another one than the workspace's, for trying updates.
 image_version() { echo "${FIELDGATE_IMAGE_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -1)}"; }
@@ -58,6 +68,11 @@ stage_k3s() { # tree
     cp "$FIELDGATE_K3S_IMAGES" "$share/images/"
   else
     stage_own_images "$share"
+    cat >"$share/config/15-own-images.yaml" <<YAML
+# This image was built without the archive of k3s's release: pause and CoreDNS are small ones of our own.
+pause-image: fieldgate.io/pause:1
+disable+: [coredns]
+YAML
   fi
 }
 
@@ -84,11 +99,21 @@ pathlib.Path(folder).with_name("manifests").joinpath("cluster-dns.yaml").write_t
 PYTHON
   )
   rm "$program"
-  cat >"$1/config/15-own-images.yaml" <<YAML
-# This image was built without the archive of k3s's release: pause and CoreDNS are small ones of our own.
-pause-image: fieldgate.io/pause:1
-disable+: [coredns]
-YAML
+}
+
+# In the place of k3s: what the node of the cluster tests is made of (image/stand-in), under k3s's names.
+stage_stand_in() { # tree
+  local folder=$1/usr/libexec/fieldgate/k3s share=$1/usr/share/fieldgate/k3s name version
+  need go "install Go 1.26 or newer (https://go.dev/dl), or name k3s's binary in FIELDGATE_K3S"
+  build_node
+  mkdir -p "$folder" "$1/usr/local/bin" "$1/etc" "$share/images" "$share/manifests" "$share/config"
+  cp "$ROOT/image/stand-in/k3s" "$PLATFORM"/{kubernetes,kine,network-policy} "$folder/"
+  for name in kubectl ctr; do ln -s k3s "$folder/$name"; done
+  for name in k3s kubectl ctr; do ln -s "../../libexec/fieldgate/k3s/$name" "$1/usr/local/bin/$name"; done
+  version=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$ROOT/tests/cluster/kubernetes/go.mod" | head -1)
+  python3 -B "$ROOT/image/stand-in/render" "$1/usr/share/fieldgate/k3s-stand-in" "$version"
+  stage_own_images "$share"
+  echo "$IMAGE_VARIANT (docs/operate/image.md)" >"$1/etc/motd"
 }
 
 # The ESP: boot loader, kernel, initrd and entry of slot a. Slot b gets its own with its first update.

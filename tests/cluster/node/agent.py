@@ -4,6 +4,7 @@ import shutil
 
 from . import files
 from .machine import Machine
+from .server import STORAGE
 
 
 class Agent(Machine):
@@ -23,19 +24,17 @@ class Agent(Machine):
         containerd.wait_until(self.runtime_endpoint.exists, "containerd to listen")
         self.load_image(self.server.folder / "pause.tar")
         kubernetes = self.server.program("kubernetes")
-        self.run("kube-proxy", kubernetes, "kube-proxy", "--kubeconfig", self.server.proxy_config, "--proxy-mode=nftables", "--conntrack-max-per-core=0",
-                 f"--hostname-override={self.name}", "--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256")  # fmt: skip
-        kubelet = self.run("kubelet", kubernetes, "kubelet", "--kubeconfig", self.kubelet_config, "--config", self.folder / "kubelet.yaml",
-                           "--root-dir=/var/lib/kubelet", f"--cert-dir={self.folder}/kubelet", f"--hostname-override={self.name}",
-                           f"--node-ip={self.address}", "--node-labels=fieldgate.io/storage=true")  # fmt: skip
+        self.run("kube-proxy", kubernetes, "kube-proxy", *files.kube_proxy(self.server.proxy_config, self.name))
+        flags = files.kubelet_flags(self.kubelet_config, self.folder / "kubelet.yaml", self.folder / "kubelet", self.name, self.address)
+        kubelet = self.run("kubelet", kubernetes, "kubelet", *flags, STORAGE)
         kubelet.wait_until(self.is_ready, f"node {self.name} to be Ready", timeout=90)
         policies = self.server.program("network-policy")
-        self.run("network-policy", policies, "--kubeconfig", self.server.admin_config, "--hostname-override", self.name)
+        self.run("network-policy", policies, *files.network_policy(self.server.admin_config, self.name))
 
     def _write_files(self):
         (self.folder / "cni").mkdir()
         self.kubelet_config = self.server.authority.kubeconfig(f"kubelet-{self.name}", self.server.server, f"system:node:{self.name}", "system:nodes")
         (self.folder / "cni" / "10-pods.conflist").write_text(files.cni(self.number))
-        (self.folder / "containerd.toml").write_text(files.containerd(self.folder))
+        (self.folder / "containerd.toml").write_text(files.containerd(self.folder / "containerd", self.folder / "run/containerd", self.runtime_endpoint, self.folder / "cni"))
         (self.folder / "resolv.conf").write_text("")
-        (self.folder / "kubelet.yaml").write_text(files.kubelet(self.folder, self.server.authority, self.cgroup))
+        (self.folder / "kubelet.yaml").write_text(files.kubelet(self.server.authority.certificate, self.runtime_endpoint, files.machine_kubelet(self.folder, self.cgroup)))

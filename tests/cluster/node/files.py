@@ -1,8 +1,12 @@
-"""The configuration files of the node's components."""
+"""The configuration files and flags of the node's components. The reference image without k3s has the same ones: image/stand-in."""
 
 SERVICES, DNS = "10.43.0.0/16", "10.43.0.10"
 DOMAIN = "cluster.local"
 PAUSE, COREDNS = "fieldgate.io/pause:1", "fieldgate.io/coredns:1"
+
+
+# What only the machine of a test is like: no right to lower a score.
+TEST_RUNTIME = "  restrict_oom_score_adj = true\n"
 
 
 def pods(number):
@@ -10,28 +14,26 @@ def pods(number):
     return f"10.42.{number}.0/24"
 
 
-def containerd(folder):
+def containerd(root, state, socket, cni, runtime=TEST_RUNTIME):
     return f"""version = 2
-root = "{folder}/containerd"
-state = "{folder}/run/containerd"
+root = "{root}"
+state = "{state}"
 oom_score = 0
 [grpc]
-  address = "{folder}/containerd.sock"
+  address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
-  # no right here to lower a score, and no AppArmor
-  restrict_oom_score_adj = true
   disable_apparmor = true
-  # what k3s calls nonroot-devices
+{runtime}  # what k3s calls nonroot-devices
   device_ownership_from_security_context = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{cni}"
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "overlayfs"
   default_runtime_name = "runc"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
-  conf_dir = "{folder}/cni"
 """
 
 
@@ -81,32 +83,39 @@ imageGCLowThresholdPercent: 98
 """
 
 
-def cni(number=0):
+def cni(number=0, more=""):
+    """`more` are further plugins, each with a comma in front."""
     return f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{
   "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
   "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{pods(number)}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}
-}}]}}
+}}{more}]}}
 """
 
 
-def kubelet(folder, authority, cgroup):
+def kubelet(authority, socket, more):
+    """`authority` is the certificate that clients are signed by, `more` what is so on this machine only."""
     return f"""apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 authentication:
   anonymous: {{enabled: false}}
   webhook: {{enabled: true}}
-  x509: {{clientCAFile: "{authority.certificate}"}}
+  x509: {{clientCAFile: "{authority}"}}
 authorization: {{mode: Webhook}}
-# the machine of a test may be without cgroup v2 and without the right to raise limits
-failCgroupV1: false
+failSwapOn: false
+containerRuntimeEndpoint: "unix://{socket}"
+clusterDNS: ["{DNS}"]
+clusterDomain: {DOMAIN}
+readOnlyPort: 0
+{more}"""
+
+
+def machine_kubelet(folder, cgroup):
+    """The machine of a test may be without cgroup v2, without the right to raise limits, and nearly full."""
+    return f"""failCgroupV1: false
 featureGates: {{KubeletInUserNamespace: true}}
 cgroupDriver: cgroupfs
 cgroupRoot: {cgroup}
 enforceNodeAllocatable: []
-failSwapOn: false
-containerRuntimeEndpoint: "unix://{folder}/containerd.sock"
-clusterDNS: ["{DNS}"]
-clusterDomain: {DOMAIN}
 resolvConf: "{folder}/resolv.conf"
 podLogsDir: "{folder}/pod-logs"
 volumePluginDir: "{folder}/volume-plugins"
@@ -116,8 +125,44 @@ evictionHard: {{memory.available: 100Mi, nodefs.available: 1%, imagefs.available
 imageGCHighThresholdPercent: 99
 imageGCLowThresholdPercent: 98
 maxPods: 60
-readOnlyPort: 0
 """
+
+
+# ---- flags. `keys` is the folder of image/stand-in/certificates.
+
+
+def kube_apiserver(keys, issued, store, address):
+    """`store` is where kine listens; `address` is what the service `kubernetes` leads to."""
+    return [f"--etcd-servers={store}", f"--advertise-address={address}", "--secure-port=6443",
+            f"--tls-cert-file={issued}/apiserver.crt", f"--tls-private-key-file={issued}/apiserver.key", f"--client-ca-file={keys}/server-ca.crt",
+            f"--service-account-key-file={keys}/service.pub", f"--service-account-signing-key-file={keys}/service.key",
+            f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}", f"--service-cluster-ip-range={SERVICES}",
+            "--authorization-mode=Node,RBAC", "--allow-privileged=true", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
+            f"--kubelet-client-certificate={issued}/apiserver.crt", f"--kubelet-client-key={issued}/apiserver.key",
+            "--kubelet-preferred-address-types=InternalIP", "--profiling=false"]  # fmt: skip
+
+
+def kube_controller_manager(keys, kubeconfig):
+    return [f"--kubeconfig={kubeconfig}", "--use-service-account-credentials=true", f"--root-ca-file={keys}/server-ca.crt",
+            f"--service-account-private-key-file={keys}/service.key", "--leader-elect=false", "--secure-port=0", "--profiling=false"]  # fmt: skip
+
+
+def kube_scheduler(kubeconfig):
+    return [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+
+
+def kube_proxy(kubeconfig, node):
+    return [f"--kubeconfig={kubeconfig}", "--proxy-mode=nftables", "--conntrack-max-per-core=0", f"--hostname-override={node}",
+            "--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256"]  # fmt: skip
+
+
+def kubelet_flags(kubeconfig, configuration, certificates, node, address):
+    return [f"--kubeconfig={kubeconfig}", f"--config={configuration}", "--root-dir=/var/lib/kubelet", f"--cert-dir={certificates}",
+            f"--hostname-override={node}", f"--node-ip={address}"]  # fmt: skip
+
+
+def network_policy(kubeconfig, node):
+    return [f"--kubeconfig={kubeconfig}", f"--hostname-override={node}"]
 
 
 def coredns():

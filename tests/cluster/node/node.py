@@ -8,7 +8,7 @@ from fieldgate_testing.waiting import wait_for
 from . import files
 from .agent import Agent
 from .certificates import Authority
-from .server import ADDRESS, KUBELET, NAME, PORT, Server, listens
+from .server import ADDRESS, NAME, PORT, STORAGE, Server, listens
 
 
 class Node(Server):
@@ -46,13 +46,13 @@ class Node(Server):
         for archive in self.own_images():
             self.load_image(archive)
         self.wait_api()
-        self._start("kube-controller-manager", *self._controller_manager())
-        self._start("kube-scheduler", *self._kubernetes("kube-scheduler"), "--kubeconfig", self.scheduler_config, "--leader-elect=false", "--secure-port=0")
-        self._start("kube-proxy", *self._proxy())
+        self._start("kube-controller-manager", *self._kubernetes("kube-controller-manager"), *files.kube_controller_manager(self.authority.folder, self.controllers_config))
+        self._start("kube-scheduler", *self._kubernetes("kube-scheduler"), *files.kube_scheduler(self.scheduler_config))
+        self._start("kube-proxy", *self._kubernetes("kube-proxy"), *files.kube_proxy(self.proxy_config, NAME))
         self._start("kubelet", *self._kubelet())
         self.apply(files.coredns())
         self.parts["kubelet"].wait_until(self.is_ready, f"node {NAME} to be Ready", timeout=90)
-        self._start("network-policy", self.program("network-policy"), "--kubeconfig", self.admin_config, "--hostname-override", NAME)
+        self._start("network-policy", self.program("network-policy"), *files.network_policy(self.admin_config, NAME))
 
     def restart(self, part):
         """Ends a part at once and starts it again, as systemd would after a crash."""
@@ -88,44 +88,24 @@ class Node(Server):
 
     def _write_files(self):
         authority = Authority(self.folder / "certificates")
-        names = [f"kubernetes.default.svc.{files.DOMAIN}", "kubernetes.default.svc", "kubernetes.default", "kubernetes"]
-        self.serving = authority.issue("apiserver", "kube-apiserver", "system:masters", [ADDRESS, "10.43.0.1", "127.0.0.1", *names])
-        self.admin_config = authority.kubeconfig("admin", self.server, "admin", "system:masters")
-        self.kubelet_config = authority.kubeconfig("kubelet", self.server, f"system:node:{NAME}", "system:nodes")
-        self.controllers_config = authority.kubeconfig("controllers", self.server, "system:kube-controller-manager")
-        self.scheduler_config = authority.kubeconfig("scheduler", self.server, "system:kube-scheduler")
-        self.proxy_config = authority.kubeconfig("proxy", self.server, "system:kube-proxy")
+        authority.components(self.server, NAME, ADDRESS)
+        configs = [authority.folder / f"{name}.kubeconfig" for name in ("admin", "kubelet", "controller-manager", "scheduler", "proxy")]
+        self.admin_config, self.kubelet_config, self.controllers_config, self.scheduler_config, self.proxy_config = configs
         self.authority = authority
         self.kubectl_command = [str(self.program("kubernetes")), "kubectl", "--kubeconfig", str(self.admin_config), "--cache-dir", str(self.folder / "kubectl-cache")]
         (self.folder / "cni").mkdir()
         (self.folder / "database").mkdir(exist_ok=True)
         (self.folder / "cni" / "10-pods.conflist").write_text(files.cni())
-        (self.folder / "containerd.toml").write_text(files.containerd(self.folder))
+        (self.folder / "containerd.toml").write_text(files.containerd(self.folder / "containerd", self.folder / "run/containerd", self.runtime_endpoint, self.folder / "cni"))
         (self.folder / "resolv.conf").write_text("")
-        (self.folder / "kubelet.yaml").write_text(files.kubelet(self.folder, authority, os.environ["FIELDGATE_NODE_CGROUP"]))
+        (self.folder / "kubelet.yaml").write_text(files.kubelet(authority.certificate, self.runtime_endpoint, files.machine_kubelet(self.folder, os.environ["FIELDGATE_NODE_CGROUP"])))
         self.kubectl_wrapper()
 
     def _start_apiserver(self):
-        key = self.authority
-        certificate, private = self.serving
-        self._start("apiserver", *self._kubernetes("kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379",
-                    f"--advertise-address={ADDRESS}", f"--bind-address={ADDRESS}", f"--secure-port={PORT}",
-                    f"--tls-cert-file={certificate}", f"--tls-private-key-file={private}", f"--client-ca-file={key.certificate}",
-                    f"--service-account-key-file={key.service_account_public}", f"--service-account-signing-key-file={key.service_account_key}",
-                    f"--service-account-issuer=https://kubernetes.default.svc.{files.DOMAIN}", f"--service-cluster-ip-range={files.SERVICES}",
-                    "--authorization-mode=Node,RBAC", "--allow-privileged=true", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
-                    f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={private}", "--kubelet-preferred-address-types=InternalIP",
-                    "--event-ttl=1h", "--profiling=false", f"--cert-dir={self.folder}/apiserver")  # fmt: skip
-
-    def _controller_manager(self):
-        return [*self._kubernetes("kube-controller-manager"), "--kubeconfig", self.controllers_config, "--use-service-account-credentials=true",
-                f"--root-ca-file={self.authority.certificate}", f"--service-account-private-key-file={self.authority.service_account_key}",
-                "--leader-elect=false", "--secure-port=0", "--profiling=false"]  # fmt: skip
-
-    def _proxy(self):
-        return [*self._kubernetes("kube-proxy"), "--kubeconfig", self.proxy_config, "--proxy-mode=nftables", "--conntrack-max-per-core=0",
-                f"--hostname-override={NAME}", "--metrics-bind-address=127.0.0.1:10249", "--healthz-bind-address=127.0.0.1:10256"]  # fmt: skip
+        keys = self.authority.folder
+        flags = files.kube_apiserver(keys, keys, "http://127.0.0.1:2379", ADDRESS)
+        self._start("apiserver", *self._kubernetes("kube-apiserver"), *flags, f"--bind-address={ADDRESS}", "--event-ttl=1h", f"--cert-dir={self.folder}/apiserver")
 
     def _kubelet(self):
-        return [*self._kubernetes("kubelet"), "--kubeconfig", self.kubelet_config, "--config", self.folder / "kubelet.yaml", f"--root-dir={KUBELET}",
-                f"--cert-dir={self.folder}/kubelet", f"--hostname-override={NAME}", f"--node-ip={ADDRESS}", "--node-labels=fieldgate.io/storage=true"]  # fmt: skip
+        flags = files.kubelet_flags(self.kubelet_config, self.folder / "kubelet.yaml", self.folder / "kubelet", NAME, ADDRESS)
+        return [*self._kubernetes("kubelet"), *flags, STORAGE]

@@ -18,6 +18,8 @@ LINE, BRIDGE = "line", "switch"
 CABLE = "node0"
 PORT = 6443
 KUBELET = pathlib.Path("/var/lib/kubelet")
+# The folders of the volumes are here.
+STORAGE = "--node-labels=fieldgate.io/storage=true"
 
 
 class Server(Api):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -10,7 +11,6 @@ from node.images import archive
 from fieldgate_testing.process import ROOT
 
 KEYS = "key.pem", "certificate.pem"
-MACHINE = "reference-amd64"
 
 
 class Bundles:
@@ -25,6 +25,9 @@ class Bundles:
         opened = self.folder / "opened"
         self._rauc(self.keys, "extract", update, opened)
         (opened / "root.img").rename(self.root)
+        manifest = (opened / "manifest.raucm").read_text()
+        # What this image is built for.
+        self.machine = re.search(r"^compatible=fieldgate-(\S+)", manifest, re.MULTILINE)[1]
 
     def make(self, name, version, change=None):
         """The same system under another version; `change` gets the root's file, to spoil it."""
@@ -35,7 +38,7 @@ class Bundles:
         set_version(root, version)
         return self._pack(name, version)
 
-    def small(self, name, version, machine=MACHINE, keys=None):
+    def small(self, name, version, machine=None, keys=None):
         """One that no device installs: with next to nothing in it."""
         self._content(name).write_bytes(bytes(1 << 20))
         return self._pack(name, version, machine, keys)
@@ -45,9 +48,9 @@ class Bundles:
         content.mkdir()
         return content / "root.img"
 
-    def _pack(self, name, version, machine=MACHINE, keys=None):
+    def _pack(self, name, version, machine=None, keys=None):
         content = self.folder / f"{name}.content"
-        manifest = ["[update]", f"compatible=fieldgate-{machine}", f"version={version}", "[bundle]", "format=verity"]
+        manifest = ["[update]", f"compatible=fieldgate-{machine or self.machine}", f"version={version}", "[bundle]", "format=verity"]
         manifest += ["[image.rootfs]", "filename=root.img", "adaptive=block-hash-index", ""]
         (content / "manifest.raucm").write_text("\n".join(manifest))
         bundle = self.folder / f"{name}.raucb"
