@@ -79,7 +79,7 @@ YAML
 # A release contains them; for a build without, they lie beside it.
 k3s_has_no_tools() { [ -e "$(dirname "$FIELDGATE_K3S")/containerd-shim-runc-v2" ]; }
 
-# Pause and CoreDNS as the test node has them, when the archive of k3s's release is not there. This CoreDNS knows the names of the cluster only.
+# Pause and CoreDNS as the test node has them, when the archive of k3s's release is not there.
 stage_own_images() { # usr/share/fieldgate/k3s
   local node=$ROOT/tests/cluster/node version program
   version=$(image_version)
@@ -95,7 +95,7 @@ for name, program in zip((files.PAUSE, files.COREDNS), programs):
     short = name.split("/")[1].split(":")[0]
     images.archive(pathlib.Path(folder, f"fieldgate-{short}-{version}.tar"), name, pathlib.Path(program), f"/{short}")
 # Not `coredns.yaml`: with `disable: [coredns]` k3s deletes that.
-pathlib.Path(folder).with_name("manifests").joinpath("cluster-dns.yaml").write_text(files.coredns())
+pathlib.Path(folder).with_name("manifests").joinpath("cluster-dns.yaml").write_text(files.coredns(outside="/etc/resolv.conf"))
 PYTHON
   )
   rm "$program"

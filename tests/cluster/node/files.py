@@ -165,7 +165,9 @@ def network_policy(kubeconfig, node):
     return [f"--kubeconfig={kubeconfig}", f"--hostname-override={node}"]
 
 
-def coredns():
+def coredns(outside=""):
+    """`outside`: who is asked for names outside the cluster, as the forward plugin of CoreDNS takes it."""
+    forward = f"\n        forward . {outside}" if outside else ""
     return f"""apiVersion: v1
 kind: ServiceAccount
 metadata: {{name: coredns, namespace: kube-system}}
@@ -192,7 +194,7 @@ data:
         errors
         health :8080
         ready :8181
-        kubernetes {DOMAIN} in-addr.arpa
+        kubernetes {DOMAIN} in-addr.arpa{forward}
         cache 5
         loadbalance
     }}
@@ -206,6 +208,8 @@ spec:
     metadata: {{labels: {{k8s-app: kube-dns}}}}
     spec:
       serviceAccountName: coredns
+      # the node's resolv.conf, not this service
+      dnsPolicy: Default
       priorityClassName: system-cluster-critical
       # port 53 for a user that is not root
       securityContext: {{sysctls: [{{name: net.ipv4.ip_unprivileged_port_start, value: "0"}}]}}
