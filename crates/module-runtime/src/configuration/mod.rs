@@ -25,8 +25,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use document::Document;
-
+pub use document::{Document, Position};
 pub use path::{Path, Segment};
 pub use problem::{ConfigurationError, Problem, Problems};
 pub use schema::{CheckedSchema, SchemaError, document_schema};
