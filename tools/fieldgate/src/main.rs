@@ -25,6 +25,7 @@ mod snapshot;
 mod system;
 mod update;
 mod view;
+mod whole_file;
 
 use std::process::ExitCode;
 use std::time::SystemTime;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::places::Places;
 use super::record::Record;
-use super::write;
+use crate::whole_file;
 
 /// What a file is for: decides what has to be restarted when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,9 @@ impl Item {
     pub(crate) fn put(&self, places: &Places) -> Result<()> {
         let path = places.here(&self.path);
         match &self.source {
-            Source::Text(text) => write::file(&path, text.as_bytes(), self.mode),
-            Source::Copy(from) => write::copy(from, &path, self.mode),
-            Source::Link(target) => write::link(target, &path),
+            Source::Text(text) => whole_file::write(&path, text.as_bytes(), self.mode),
+            Source::Copy(from) => whole_file::copy(from, &path, self.mode),
+            Source::Link(target) => whole_file::link(target, &path),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::error::UpdateError;
 use super::source::{hex, shown};
-use crate::install::write_file;
+use crate::whole_file;
 
 /// What bounds a download.
 #[derive(Debug, Clone)]
@@ -314,7 +314,7 @@ impl Download<'_> {
 
     fn remember(&self, known: &Record) -> anyhow::Result<()> {
         let text = serde_json::to_string(known).context("writing what is known of the download")?;
-        write_file(&record(self.folder), text.as_bytes(), 0o600)
+        whole_file::write(&record(self.folder), text.as_bytes(), 0o600)
     }
 
     fn forget(&self) -> anyhow::Result<()> {
