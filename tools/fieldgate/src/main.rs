@@ -20,6 +20,7 @@ mod provision;
 mod report;
 mod reset;
 mod secrets;
+mod sha256;
 mod signals;
 mod snapshot;
 mod system;

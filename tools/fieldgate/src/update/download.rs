@@ -10,13 +10,13 @@ use nix::sys::statvfs::statvfs;
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio::time::sleep;
 
 use super::error::UpdateError;
-use super::source::{hex, shown};
+use super::source::shown;
+use crate::sha256::sha256;
 use crate::whole_file;
 
 /// What bounds a download.
@@ -295,7 +295,7 @@ impl Download<'_> {
     }
 
     fn hash(&self) -> String {
-        hex(&Sha256::digest(self.url.as_str().as_bytes()))
+        sha256(self.url.as_str().as_bytes())
     }
 
     /// What is known of what is there; of another address that is nothing.
