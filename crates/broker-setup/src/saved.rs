@@ -127,7 +127,9 @@ pub async fn save(client: &Client, stream: &str, folder: &Path) -> Result<PathBu
         .into_inner()
         .map_err(|error| of_file(&part, error.error()))?;
     file.sync_all().map_err(|error| of_file(&part, &error))?;
-    fs::rename(&part, &path).map_err(|error| of_file(&path, &error))?;
+    fs::rename(&part, &path)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(|error| of_file(&path, &error))?;
     Ok(path)
 }
 

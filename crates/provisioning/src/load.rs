@@ -5,10 +5,9 @@ use std::path::Path as FilePath;
 
 use k3s_manifest_gen::Documents;
 use k3s_manifest_gen::yaml::Located;
-use module_runtime::configuration::Segment;
+use module_runtime::configuration::{Segment, sha256};
 use module_runtime::{ConfigurationError, Problem, load_str_as_written};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::check::fault_of_file;
 use crate::document::{Provision, TAKEN};
@@ -167,16 +166,5 @@ fn hash_of(document: &Located, secrets: &Secrets) -> String {
             *place = TAKEN.into();
         }
     }
-    hex(value.to_string().as_bytes())
-}
-
-/// SHA-256, hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    sha256(value.to_string().as_bytes())
 }

@@ -126,12 +126,7 @@ async fn pipeline(
         measured = measure(&system, args.time, notes) => measured?,
         failure = system.processes.failure() => return Err(failure),
     };
-    let restarts = system
-        .processes
-        .all()
-        .iter()
-        .map(|process| process.state().restarts)
-        .sum();
+    let restarts = system.processes.restarts();
     let checker = system.checker.clone();
     let stopped = Box::pin(system.stop(ARRIVAL)).await;
     let (verdict, examples) = {

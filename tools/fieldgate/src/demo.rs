@@ -106,12 +106,7 @@ async fn watched(
     }
     let mut chaos = args.chaos.then(ChaosReport::default);
     let end = Box::pin(watch(args, &system, notes, signals, &mut view, &mut chaos)).await?;
-    let restarts = system
-        .processes
-        .all()
-        .iter()
-        .map(|process| process.state().restarts)
-        .sum();
+    let restarts = system.processes.restarts();
     let checker = system.checker.clone();
     if view.take().is_some() {
         notes.leave_screen();

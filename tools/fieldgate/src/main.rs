@@ -20,11 +20,13 @@ mod provision;
 mod report;
 mod reset;
 mod secrets;
+mod sha256;
 mod signals;
 mod snapshot;
 mod system;
 mod update;
 mod view;
+mod whole_file;
 
 use std::process::ExitCode;
 use std::time::SystemTime;

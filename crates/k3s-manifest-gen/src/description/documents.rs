@@ -62,8 +62,8 @@ pub(super) fn read(
             for secret in secrets(document.value(), &Path::root()) {
                 problems.push(document.problem(&secret, SECRET));
             }
-            let (line, column) = description.place(&at);
-            let written = written(text, line, column, document.value());
+            let place = description.place(&at);
+            let written = written(text, place.line, place.column, document.value());
             let text = written.unwrap_or_else(|| emit(document.value()));
             (document, text)
         } else {

@@ -12,12 +12,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use module_runtime::configuration::sha256;
 
 use super::broker_configuration::{KEYS, MONITOR_PORT, PEERS, STORE, configuration, keys, routes};
 use super::container::{port, probe, secret_variable, variable};
-use super::metadata::{
-    amount, bytes, go_bytes, labels, meta, object, selector, service_account, sha256,
-};
+use super::metadata::{amount, bytes, go_bytes, labels, meta, object, selector, service_account};
 use super::metrics::{self, service_port};
 use super::namespace::BROKER_PRIORITY;
 use super::network::{self, BROKER_METRICS_PORT, BROKER_PEER_PORT, BROKER_PORT, broker_labels};
@@ -137,7 +136,10 @@ fn stateful_set(appliance: &Appliance, modules: &[ResolvedModule], nats: &str) -
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(own),
-                    annotations: Some(BTreeMap::from([(CHECKSUM.to_owned(), sha256(nats))])),
+                    annotations: Some(BTreeMap::from([(
+                        CHECKSUM.to_owned(),
+                        sha256(nats.as_bytes()),
+                    )])),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod),

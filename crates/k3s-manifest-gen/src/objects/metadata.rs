@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use module_runtime::configuration::ByteSize;
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::Object;
 use crate::description::{self, ResolvedModule};
@@ -128,11 +127,4 @@ pub(super) fn service_account(namespace: &str, name: &str, labels: Labels) -> Se
 /// The ConfigMap with a module's configuration document.
 pub(super) fn configuration_name(module: &ResolvedModule) -> String {
     format!("{}-configuration", module.name)
-}
-/// For annotations that change when a text does.
-pub(super) fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

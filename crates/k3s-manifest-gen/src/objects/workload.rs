@@ -6,11 +6,11 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use module_runtime::configuration::sha256;
 
 use super::container;
 use super::metadata::{
     HOST_LABEL, Labels, SIDECAR_LABEL, meta, module_labels, module_selector, object, selector,
-    sha256,
 };
 use super::namespace::{MODULE_PRIORITY, SYSTEM_PRIORITY};
 use super::security;
@@ -44,7 +44,7 @@ pub(super) fn deployment(
         .iter()
         .map(|object| object.value.to_string())
         .collect();
-    annotations.insert(DAPR_CHECKSUM.to_owned(), sha256(&read));
+    annotations.insert(DAPR_CHECKSUM.to_owned(), sha256(read.as_bytes()));
     let volumes = Volumes::of(module, hub_ca);
     let mut labels = module_labels(&module.name);
     let deployment_meta = meta(&appliance.namespace, &module.name, labels.clone());

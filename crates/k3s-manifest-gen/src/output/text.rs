@@ -1,9 +1,7 @@
 //! A manifest file as text: header, objects, checksum.
 
-use std::fmt::Write;
-
+use module_runtime::configuration::sha256;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::description::PROGRAM_VERSION;
 use crate::manifest_file::{ManifestFile, Object, Ownership};
@@ -46,7 +44,7 @@ pub(super) fn compose(file: &ManifestFile, objects: &[Object], origin: Origin<'_
                     "# The changes of {name}{OVERRIDE_ENDING} are in it.\n"
                 ));
             }
-            let checksum = hash(&[head.as_str(), body.as_str()]);
+            let checksum = sha256(format!("{head}{body}").as_bytes());
             format!("{head}{CHECKSUM}{checksum}\n\n{body}")
         }
         Ownership::Seed => {
@@ -102,26 +100,13 @@ pub(super) fn is_untouched(text: &str) -> bool {
     };
     let line = format!("{CHECKSUM}{written}\n\n");
     match text.split_once(&line) {
-        Some((head, body)) => hash(&[head, body]) == written,
+        Some((head, body)) => sha256(format!("{head}{body}").as_bytes()) == written,
         None => false,
     }
 }
 
 fn header(text: &str) -> impl Iterator<Item = &str> {
     text.lines().take_while(|line| line.starts_with('#'))
-}
-
-fn hash(parts: &[&str]) -> String {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update(part.as_bytes());
-    }
-    let mut hex = String::with_capacity(64);
-    for byte in digest.finalize() {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 /// Adds the labels that tell whose an object is, where it has none.

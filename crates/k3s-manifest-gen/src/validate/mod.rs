@@ -5,7 +5,7 @@
 mod dapr;
 mod kinds;
 
-use module_runtime::configuration::{Path, Segment};
+use module_runtime::configuration::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn check<T: DeserializeOwned + Serialize>(object: &Value) -> Vec<Fault> {
         Ok(typed) => typed,
         Err(error) => {
             return vec![Fault {
-                path: path_of(error.path()),
+                path: error.path().into(),
                 message: with_remedy(&error.inner().to_string()),
             }];
         }
@@ -116,19 +116,6 @@ fn with_remedy(message: &str) -> String {
     } else {
         message.to_owned()
     }
-}
-
-fn path_of(path: &serde_path_to_error::Path) -> Path {
-    use serde_path_to_error::Segment as Typed;
-    let segments: Vec<Segment> = path
-        .iter()
-        .filter_map(|segment| match segment {
-            Typed::Seq { index } => Some(Segment::Index(*index)),
-            Typed::Map { key } => Some(Segment::Key(key.clone())),
-            Typed::Enum { .. } | Typed::Unknown => None,
-        })
-        .collect();
-    segments.into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A YAML or JSON text as a JSON value that still knows where each of its parts was written.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Marker, Scalar, YamlData};
 use serde_json::{Map, Number, Value};
@@ -11,11 +12,13 @@ use super::problem::Problem;
 /// The longest indentation of a line: reading descends with it, and the stack is finite. (Brackets saphyr bounds itself.)
 const DEEPEST: usize = 400;
 
-/// A place in a file, both from 1.
+/// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub struct Position {
+    /// From 1.
+    pub line: usize,
+    /// From 1, counted in characters.
+    pub column: usize,
 }
 
 impl Position {
@@ -37,84 +40,78 @@ struct Place {
 
 #[derive(Debug)]
 enum Children {
-    None,
+    /// A text, a number, a word, with its characters in what was read; none for what is not there.
+    Leaf(Range<usize>),
     List(Vec<Place>),
     Mapping(BTreeMap<String, (Position, Place)>),
 }
 
 /// A document's value and the position of every node in it.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     value: Value,
     root: Place,
 }
 
 impl Document {
     /// Parses a text of exactly one document. An empty text is an empty mapping.
-    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, Problem> {
-        let fail = |position: Position, path: &Path, message: String| Problem {
-            file: file.to_owned(),
-            line: position.line,
-            column: position.column,
-            path: path.to_string(),
-            message,
-        };
-        if let Some(line) = text.lines().position(is_too_deep) {
-            let position = Position {
-                line: line + 1,
-                column: DEEPEST + 1,
-            };
-            let message = format!(
-                "is nested too deep; a line may begin with at most {DEEPEST} spaces and dashes"
-            );
-            return Err(fail(position, &Path::root(), message));
-        }
-        let nodes = MarkedYaml::load_from_str(text).map_err(|error| {
-            fail(
-                Position::of(error.marker()),
-                &Path::root(),
-                syntax_message(error.info(), text, error.marker()),
-            )
-        })?;
-        let start = Position { line: 1, column: 1 };
-        let mut nodes = nodes.into_iter();
+    ///
+    /// # Errors
+    /// What keeps it from being one document, with its place; `file` is only for the message.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problem> {
+        let mut nodes = nodes(file, text)?.into_iter();
         let Some(node) = nodes.next() else {
-            return Ok(Self::empty(start));
+            return Ok(Self::empty());
         };
         if let Some(second) = nodes.next() {
-            return Err(fail(
+            return Err(problem(
+                file,
                 Position::of(&second.span.start),
                 &Path::root(),
                 "a second document starts here; a configuration file holds exactly one".to_owned(),
             ));
         }
-        if matches!(
-            node.data,
-            YamlData::BadValue | YamlData::Value(Scalar::Null)
-        ) {
-            return Ok(Self::empty(start));
+        if is_empty(&node) {
+            return Ok(Self::empty());
         }
-        let (value, root) = convert(&node, &Path::root(), text)
-            .map_err(|wrong| fail(wrong.position, &wrong.path, wrong.message))?;
+        Self::of(file, text, &node)
+    }
+
+    /// Parses a text of any number of documents; empty ones are left out.
+    ///
+    /// # Errors
+    /// What keeps it from being YAML, with its place; `file` is only for the message.
+    pub fn parse_all(file: &str, text: &str) -> Result<Vec<Self>, Problem> {
+        nodes(file, text)?
+            .iter()
+            .filter(|node| !is_empty(node))
+            .map(|node| Self::of(file, text, node))
+            .collect()
+    }
+
+    fn of(file: &str, text: &str, node: &MarkedYaml<'_>) -> Result<Self, Problem> {
+        let (value, root) = convert(node, &Path::root(), text)
+            .map_err(|wrong| problem(file, wrong.position, &wrong.path, wrong.message))?;
         Ok(Self { value, root })
     }
 
-    fn empty(at: Position) -> Self {
+    fn empty() -> Self {
         Self {
             value: Value::Object(Map::new()),
             root: Place {
-                at,
-                children: Children::None,
+                at: Position { line: 1, column: 1 },
+                children: Children::Leaf(0..0),
             },
         }
     }
 
-    pub(crate) fn value(&self) -> &Value {
+    /// What the document holds.
+    pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Where a path is, or the nearest part of the document on the way to it.
-    pub(crate) fn position(&self, path: &Path, at_key: bool) -> Position {
+    /// Where a path is, or the nearest part of the document on the way to it; with `at_key`, where its key is.
+    pub fn position(&self, path: &Path, at_key: bool) -> Position {
         let mut place = &self.root;
         let mut position = place.at;
         let last = path.segments().len();
@@ -142,6 +139,65 @@ impl Document {
             }
         }
         position
+    }
+
+    /// The characters of a text or number in what was read, its quotes included; blanks and line breaks may follow in it.
+    pub fn characters(&self, path: &Path) -> Option<Range<usize>> {
+        let place = path
+            .segments()
+            .iter()
+            .try_fold(&self.root, |place, segment| {
+                match (segment, &place.children) {
+                    (Segment::Key(key), Children::Mapping(children)) => {
+                        children.get(key).map(|(_, child)| child)
+                    }
+                    (Segment::Index(index), Children::List(children)) => children.get(*index),
+                    _ => None,
+                }
+            })?;
+        match &place.children {
+            Children::Leaf(characters) => Some(characters.clone()),
+            Children::List(_) | Children::Mapping(_) => None,
+        }
+    }
+}
+
+/// Every document of a text.
+fn nodes<'t>(file: &str, text: &'t str) -> Result<Vec<MarkedYaml<'t>>, Problem> {
+    if let Some(line) = text.lines().position(is_too_deep) {
+        let position = Position {
+            line: line + 1,
+            column: DEEPEST + 1,
+        };
+        let message = format!(
+            "is nested too deep; a line may begin with at most {DEEPEST} spaces and dashes"
+        );
+        return Err(problem(file, position, &Path::root(), message));
+    }
+    MarkedYaml::load_from_str(text).map_err(|error| {
+        problem(
+            file,
+            Position::of(error.marker()),
+            &Path::root(),
+            syntax_message(error.info(), text, error.marker()),
+        )
+    })
+}
+
+fn is_empty(node: &MarkedYaml<'_>) -> bool {
+    matches!(
+        node.data,
+        YamlData::BadValue | YamlData::Value(Scalar::Null)
+    )
+}
+
+fn problem(file: &str, position: Position, path: &Path, message: String) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: position.line,
+        column: position.column,
+        path: path.to_string(),
+        message,
     }
 }
 
@@ -171,7 +227,7 @@ fn convert(node: &MarkedYaml<'_>, path: &Path, text: &str) -> Result<(Value, Pla
             value,
             Place {
                 at,
-                children: Children::None,
+                children: Children::Leaf(node.span.start.index()..node.span.end.index()),
             },
         ))
     };

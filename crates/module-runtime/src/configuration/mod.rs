@@ -25,8 +25,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use document::Document;
-
+pub use document::{Document, Position};
 pub use path::{Path, Segment};
 pub use problem::{ConfigurationError, Problem, Problems};
 pub use schema::{CheckedSchema, SchemaError, document_schema};
@@ -119,7 +118,7 @@ fn load_text<C: ModuleConfiguration>(
     text: &str,
     top: TopKeys,
 ) -> Result<Loaded<C>, ConfigurationError> {
-    let hash = hash_of(text.as_bytes());
+    let hash = sha256(text.as_bytes());
     let document = Document::parse(file_name, text).map_err(|problem| ConfigurationError {
         problems: vec![problem],
         hash: Some(hash.clone()),
@@ -166,7 +165,7 @@ fn typed<C: ModuleConfiguration>(
                 configuration.check(problems);
                 return Some(configuration);
             }
-            Err(error) => problems.add(typed_path(error.path()), error.inner().to_string()),
+            Err(error) => problems.add(error.path(), error.inner().to_string()),
         }
     }
     for sentence in violations {
@@ -186,14 +185,14 @@ fn load_bytes<C: ModuleConfiguration>(
 ) -> Result<Loaded<C>, ConfigurationError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => load_str(file, text.trim_start_matches('\u{feff}')).map(|mut loaded| {
-            loaded.hash = hash_of(bytes);
+            loaded.hash = sha256(bytes);
             loaded
         }),
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             let mut problem = unreadable(file, "is not UTF-8; save the file as UTF-8".to_owned());
-            problem.hash = Some(hash_of(bytes));
+            problem.hash = Some(sha256(bytes));
             for found in &mut problem.problems {
                 found.line = line;
                 found.column = 1 + before
@@ -240,7 +239,8 @@ fn unreadable(file: &str, message: String) -> ConfigurationError {
     }
 }
 
-fn hash_of(bytes: &[u8]) -> String {
+/// SHA-256, hex: what [`Loaded::hash`] is of the file.
+pub fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
@@ -248,19 +248,6 @@ fn hash_of(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
-}
-
-fn typed_path(path: &serde_path_to_error::Path) -> Path {
-    use serde_path_to_error::Segment as Typed;
-    let segments: Vec<Segment> = path
-        .iter()
-        .filter_map(|segment| match segment {
-            Typed::Seq { index } => Some(Segment::Index(*index)),
-            Typed::Map { key } => Some(Segment::Key(key.clone())),
-            Typed::Enum { .. } | Typed::Unknown => None,
-        })
-        .collect();
-    segments.into()
 }
 
 /// Takes `name` or `version` out of the document. A version may be written as a number: people do.

@@ -86,6 +86,19 @@ impl From<Vec<Segment>> for Path {
     }
 }
 
+/// The names of an enumeration's variants are no step: they are not in the document.
+impl From<&serde_path_to_error::Path> for Path {
+    fn from(path: &serde_path_to_error::Path) -> Self {
+        use serde_path_to_error::Segment as Typed;
+        let segments = path.iter().filter_map(|segment| match segment {
+            Typed::Seq { index } => Some(Segment::Index(*index)),
+            Typed::Map { key } => Some(Segment::Key(key.clone())),
+            Typed::Enum { .. } | Typed::Unknown => None,
+        });
+        Self(segments.collect())
+    }
+}
+
 impl From<&Path> for Path {
     fn from(path: &Path) -> Self {
         path.clone()

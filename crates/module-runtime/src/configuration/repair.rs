@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::ModuleConfiguration;
 use super::explain::Sentence;
 use super::filler::{Filler, is_any_text, may_fit, schema_of};
 use super::path::{Path, Segment};
 use super::problem::Found;
 use super::schema::CheckedSchema;
 use super::words::{meant, resolve};
-use super::{ModuleConfiguration, typed_path};
 
 /// One mistake may hide another behind it, and the type refuses one value at a time; but not many.
 const ROUNDS: usize = 32;
@@ -124,7 +124,7 @@ pub(crate) fn repair<C: ModuleConfiguration>(
                 }
                 Err(error) => error,
             };
-            let path = typed_path(error.path());
+            let path = Path::from(error.path());
             let of_path = schema_of(schema.schema(), schema.schema(), path.segments())?;
             if !work.places.is_filled(&path) {
                 told.push(Found {

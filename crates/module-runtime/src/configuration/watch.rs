@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{
-    ConfigurationError, Loaded, ModuleConfiguration, hash_of, load_bytes, read, unreadable,
+    ConfigurationError, Loaded, ModuleConfiguration, load_bytes, read, sha256, unreadable,
 };
 
 /// A writer is given this long to finish after the last event.
@@ -129,7 +129,7 @@ impl<C: ModuleConfiguration> ConfigurationWatch<C> {
                 return Some(Err(unreadable(&file, message)));
             }
         };
-        let hash = hash_of(&bytes);
+        let hash = sha256(&bytes);
         if self.seen.as_ref() == Some(&hash) {
             return None;
         }

@@ -9,13 +9,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use module_runtime::configuration::sha256;
+
 pub use status::{Outcome, Status, StatusError};
 
 pub(crate) use record::{Record, Written};
 pub(crate) use status::save_status;
 
 use crate::disk::Disk;
-use crate::load::hex;
 use crate::places::{SECRETS, STATE, below};
 use crate::plan::PlannedFile;
 
@@ -102,7 +103,7 @@ pub(crate) fn apply_with(
     };
     let mut to_write = Vec::new();
     for file in files {
-        let content = hex(file.content.as_bytes());
+        let content = sha256(file.content.as_bytes());
         let before = match state(file, &content, &old, root)? {
             State::Foreign => {
                 foreign.push(file.path.clone());
@@ -223,7 +224,7 @@ fn content_of(path: &Path) -> Result<Option<String>, ApplyError> {
         source,
     };
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => Ok(Some(hex(&fs::read(path).map_err(fail)?))),
+        Ok(found) if found.is_file() => Ok(Some(sha256(&fs::read(path).map_err(fail)?))),
         Ok(_) => Ok(Some("no file".to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fail(error)),

@@ -4,6 +4,9 @@ mod hub;
 mod network;
 mod ssh_key;
 mod words;
+mod zone;
+
+use std::path::Path;
 
 use module_runtime::{ModuleConfiguration, Problems, path};
 
@@ -14,6 +17,7 @@ pub(crate) use network::check_passphrase;
 pub(crate) use words::fault_of_file;
 
 use words::{is_host, is_label};
+use zone::{ZONEINFO, fault_of_zone};
 
 /// Modules whose documents would take the place of other files in /etc/fieldgate.
 const TAKEN_FILES: [&str; 2] = ["appliance", "serial-device-plugin"];
@@ -22,7 +26,7 @@ const LONGEST_NAME: usize = 32;
 
 impl ModuleConfiguration for Provision {
     fn check(&self, problems: &mut Problems) {
-        if self.name.len() > LONGEST_NAME || !is_label(&self.name) {
+        if !is_name(&self.name) {
             problems.add(
                 path!["name"],
                 format!(
@@ -76,7 +80,11 @@ impl Provision {
         if let Some(fault) = ca.and_then(|file| fault_of_file(file)) {
             problems.add(path!["hub", "ca"], fault);
         }
-        if let Some(appliance) = self.appliance() {
+        if let Some(mut appliance) = self.appliance() {
+            // What is wrong with the name is told at its own key.
+            if !is_name(&self.name) {
+                "gate".clone_into(&mut appliance.appliance);
+            }
             appliance.check(problems);
             return;
         }
@@ -116,6 +124,10 @@ impl Provision {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    text.len() <= LONGEST_NAME && is_label(text)
+}
+
 fn check_time(time: &Time, problems: &mut Problems) {
     for (index, server) in time.servers.iter().enumerate() {
         if !is_host(server) && server.parse::<std::net::IpAddr>().is_err() {
@@ -125,49 +137,8 @@ fn check_time(time: &Time, problems: &mut Problems) {
             );
         }
     }
-    if let Some(zone) = &time.zone
-        && !is_zone(zone)
-    {
-        problems.add(
-            path!["time", "zone"],
-            format!("{zone:?} is no time zone; write its name in the tz database, such as Europe/Berlin or UTC"),
-        );
-    }
-}
-
-/// Whether a text has the form of a zone's name; whether the zone exists is known on the device only.
-fn is_zone(text: &str) -> bool {
-    text.len() <= 64
-        && text.split('/').all(|part| {
-            part.starts_with(|letter: char| letter.is_ascii_alphabetic())
-                && part
-                    .chars()
-                    .all(|letter| letter.is_ascii_alphanumeric() || "_+-".contains(letter))
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zones_are_told_from_paths() {
-        for good in [
-            "UTC",
-            "Europe/Berlin",
-            "America/Argentina/Buenos_Aires",
-            "Etc/GMT+1",
-        ] {
-            assert!(is_zone(good), "{good}");
-        }
-        for bad in [
-            "",
-            "/etc/passwd",
-            "Europe/../x",
-            "Europe/",
-            "Mitteleuropäische Zeit",
-        ] {
-            assert!(!is_zone(bad), "{bad}");
-        }
+    let zone = time.zone.as_ref();
+    if let Some(fault) = zone.and_then(|zone| fault_of_zone(zone, Path::new(ZONEINFO))) {
+        problems.add(path!["time", "zone"], fault);
     }
 }

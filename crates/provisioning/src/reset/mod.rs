@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use module_runtime::configuration::sha256;
 use time::OffsetDateTime;
 
 pub use keep::kept_files;
@@ -20,7 +21,6 @@ pub use request::{
 
 use crate::apply::{ApplyError, Record, Written};
 use crate::disk::Disk;
-use crate::load::hex;
 use crate::places::{DAMAGED_RESET, DATA, PRESERVE, RECORD, RESET, STATE, below};
 use crate::plan::part_of;
 use remove::Removal;
@@ -149,7 +149,7 @@ fn record_of(kept: &[PathBuf], root: &Path) -> Result<Record, ResetError> {
         }
         let here = below(root, path);
         let content = match fs::read(&here) {
-            Ok(content) => hex(&content),
+            Ok(content) => sha256(&content),
             // A check of the file system between two runs took it.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(source) => return Err(ResetError::Disk { path: here, source }),

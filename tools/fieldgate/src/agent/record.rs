@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::install::write_file;
+use crate::whole_file;
 
 const FOLDER: &str = "var/lib/fieldgate/agent";
 const FILE: &str = "update.json";
@@ -109,7 +109,7 @@ impl Records {
     pub(super) fn save(&self, record: &Record) -> Result<()> {
         self.make_folder()?;
         let text = serde_json::to_string(record).context("writing the update's record")?;
-        write_file(&self.file(), text.as_bytes(), 0o600)
+        whole_file::write(&self.file(), text.as_bytes(), 0o600)
     }
 
     pub(super) fn remove(&self) -> Result<()> {

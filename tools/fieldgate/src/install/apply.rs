@@ -12,7 +12,7 @@ use super::item::{State, content_of};
 use super::places::Places;
 use super::plan::Plan;
 use super::record::{Installed, Record};
-use super::write;
+use crate::whole_file;
 
 /// User and group of every module and of the broker.
 const MODULE_USER: u32 = 65532;
@@ -61,7 +61,7 @@ pub(crate) fn apply(
     }
     let cache = places.image_cache();
     if !places.here(&cache).exists() {
-        write::file(&places.here(&cache), b"", 0o600)?;
+        whole_file::write(&places.here(&cache), b"", 0o600)?;
         tell(&format!("wrote {}", cache.display()));
     }
     for installed in record.files.values_mut() {

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use super::places::Places;
 use super::record::Record;
-use super::write;
+use crate::sha256::sha256_of;
+use crate::whole_file;
 
 /// What a file is for: decides what has to be restarted when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +58,11 @@ impl Item {
     /// What the record will say of the file.
     pub(crate) fn content(&self) -> Result<String> {
         match &self.source {
-            Source::Text(text) => Ok(digest(text.as_bytes())?),
+            Source::Text(text) => Ok(file_content(text.as_bytes())?),
             Source::Copy(from) => {
                 let file =
                     File::open(from).with_context(|| format!("opening {}", from.display()))?;
-                digest(file).with_context(|| format!("reading {}", from.display()))
+                file_content(file).with_context(|| format!("reading {}", from.display()))
             }
             Source::Link(target) => Ok(link_content(target)),
         }
@@ -84,9 +84,9 @@ impl Item {
     pub(crate) fn put(&self, places: &Places) -> Result<()> {
         let path = places.here(&self.path);
         match &self.source {
-            Source::Text(text) => write::file(&path, text.as_bytes(), self.mode),
-            Source::Copy(from) => write::copy(from, &path, self.mode),
-            Source::Link(target) => write::link(target, &path),
+            Source::Text(text) => whole_file::write(&path, text.as_bytes(), self.mode),
+            Source::Copy(from) => whole_file::copy(from, &path, self.mode),
+            Source::Link(target) => whole_file::link(target, &path),
         }
     }
 
@@ -114,26 +114,13 @@ pub(crate) fn content_of(path: &Path) -> Result<Option<String>> {
         return Ok(Some("other:".to_owned()));
     }
     let file = File::open(path).with_context(context)?;
-    digest(file).map(Some).with_context(context)
+    file_content(file).map(Some).with_context(context)
 }
 
 fn link_content(target: &Path) -> String {
     format!("link:{}", target.display())
 }
 
-fn digest(mut source: impl Read) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let count = source.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
-            break;
-        };
-        hash.update(bytes);
-    }
-    let mut text = String::from("sha256:");
-    for byte in hash.finalize() {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    Ok(text)
+fn file_content(source: impl Read) -> io::Result<String> {
+    Ok(format!("sha256:{}", sha256_of(source)?))
 }

@@ -10,7 +10,6 @@ mod places;
 mod plan;
 mod record;
 mod uninstall;
-mod write;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::secrets::{Kubectl, Target};
+use crate::whole_file;
 use bundle::{Architecture, Bundle};
 use item::{Part, State};
 use manifests::{Generate, OwnCommand};
@@ -33,7 +33,6 @@ pub(crate) use machine::find_program;
 pub(crate) use outline::{Outline, namespace as default_namespace};
 pub(crate) use places::APPLIANCE;
 pub(crate) use uninstall::{UninstallArgs, run as uninstall};
-pub(crate) use write::file as write_file;
 
 const DATA_DIR: &str = "/var/lib/rancher/k3s";
 /// From the restart of k3s to a node that is ready: first start on a slow machine included.
@@ -311,7 +310,7 @@ fn restore_kept(places: &Places, tell: &mut dyn FnMut(&str)) -> Result<()> {
         };
         let to = places.manifests().join(name);
         if !places.here(&to).exists() {
-            write::copy(&from, &places.here(&to), 0o600)?;
+            whole_file::copy(&from, &places.here(&to), 0o600)?;
             tell(&format!("restored {}", to.display()));
         }
         fs::remove_file(&from).with_context(|| format!("removing {}", from.display()))?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::places::{Places, RECORD};
-use super::write;
+use crate::whole_file;
 
 /// `/var/lib/fieldgate/install.json`. Paths are those of the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Record {
     pub(crate) fn save(&self, places: &Places) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).context("writing the record")?;
         text.push('\n');
-        write::file(&places.here(Path::new(RECORD)), text.as_bytes(), 0o644)
+        whole_file::write(&places.here(Path::new(RECORD)), text.as_bytes(), 0o644)
     }
 
     /// Whether the file's content is what we put there.

@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::item::content_of;
 use super::places::{KEPT, PLUGIN_UNIT, Places, RECORD, STATE};
 use super::record::Record;
-use super::{Device, apply, machine, manifests, say, write};
+use super::{Device, apply, machine, manifests, say};
 use crate::secrets::Kubectl;
+use crate::whole_file;
 
 /// Takes Fieldgate off this machine; k3s stays.
 #[derive(Debug, Args)]
@@ -137,7 +138,7 @@ async fn delete_objects(
             let path = folder.join(name);
             if path.is_file() {
                 objects.extend(manifests::objects(&path)?);
-                write::file(&folder.join(format!("{name}.skip")), b"", 0o600)?;
+                whole_file::write(&folder.join(format!("{name}.skip")), b"", 0o600)?;
             }
         }
         let objects = going(objects, purge);
@@ -230,7 +231,7 @@ fn keep_encryption(places: &Places, record: &Record, tell: &mut dyn FnMut(&str))
     });
     if encrypts {
         let kept = places.k3s_kept();
-        write::file(&places.here(&kept), STILL_ENCRYPTED.as_bytes(), 0o600)?;
+        whole_file::write(&places.here(&kept), STILL_ENCRYPTED.as_bytes(), 0o600)?;
         tell(&format!(
             "left {ENCRYPTION} in {}: k3s needs it",
             kept.display()
@@ -268,7 +269,7 @@ fn generated(
         if !purge && !manifests::has_mark(&here) {
             let kept = places.here(Path::new(KEPT));
             fs::create_dir_all(&kept).with_context(|| format!("making {}", kept.display()))?;
-            write::copy(&here, &kept.join(&name), 0o600)?;
+            whole_file::copy(&here, &kept.join(&name), 0o600)?;
             tell(&format!("kept {} in {KEPT}", path.display()));
         }
         fs::remove_file(&here).with_context(|| format!("removing {}", here.display()))?;

@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use k3s_manifest_gen::output::{Options, plan};
 use k3s_manifest_gen::{Appliance, description, new_module};
+
+use crate::whole_file;
 
 /// Writes the Kubernetes manifests of an appliance
 ///
@@ -110,27 +113,15 @@ fn write_new_module(name: &str, appliance: Option<&Path>) -> Result<()> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{}: cannot be read", file.display()))?;
     let extended = new_module::append(&file.display().to_string(), &text, name)?;
-    replace(file, &extended).with_context(|| format!("{}: cannot be written", file.display()))?;
+    let mode = std::fs::metadata(file)
+        .with_context(|| format!("{}: cannot be read", file.display()))?
+        .permissions()
+        .mode();
+    whole_file::write(file, extended.as_bytes(), mode & 0o7777)?;
     println!(
         "{}: module {name} is in it; adapt its image, topics and limits",
         file.display()
     );
     eprint!("\n{}", new_module::duties());
-    Ok(())
-}
-
-/// Replaces a file's text at once, and keeps its permissions.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let permissions = std::fs::metadata(file)?.permissions();
-    let directory = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut fresh = tempfile::NamedTempFile::new_in(directory)?;
-    fresh.write_all(text.as_bytes())?;
-    fresh.as_file().set_permissions(permissions)?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(file)?;
     Ok(())
 }

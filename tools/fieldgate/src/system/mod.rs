@@ -85,6 +85,12 @@ impl Processes {
         ]
     }
 
+    /// How often any of them was started again.
+    pub(crate) fn restarts(&self) -> u32 {
+        let restarts = |process: &Process| process.state().restarts;
+        self.all().into_iter().map(restarts).sum()
+    }
+
     /// Returns when the supervisor has given up on any of them.
     pub(crate) async fn failure(&self) -> anyhow::Error {
         let waiting = self.all().map(|process| Box::pin(process.failure()));

@@ -10,14 +10,14 @@ use nix::sys::statvfs::statvfs;
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio::time::sleep;
 
 use super::error::UpdateError;
-use super::source::{hex, shown};
-use crate::install::write_file;
+use super::source::shown;
+use crate::sha256::sha256;
+use crate::whole_file;
 
 /// What bounds a download.
 #[derive(Debug, Clone)]
@@ -295,7 +295,7 @@ impl Download<'_> {
     }
 
     fn hash(&self) -> String {
-        hex(&Sha256::digest(self.url.as_str().as_bytes()))
+        sha256(self.url.as_str().as_bytes())
     }
 
     /// What is known of what is there; of another address that is nothing.
@@ -314,7 +314,7 @@ impl Download<'_> {
 
     fn remember(&self, known: &Record) -> anyhow::Result<()> {
         let text = serde_json::to_string(known).context("writing what is known of the download")?;
-        write_file(&record(self.folder), text.as_bytes(), 0o600)
+        whole_file::write(&record(self.folder), text.as_bytes(), 0o600)
     }
 
     fn forget(&self) -> anyhow::Result<()> {

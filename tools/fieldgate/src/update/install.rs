@@ -1,6 +1,6 @@
 //! An installation from beginning to end, for the command and for whoever else asks for one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -17,9 +17,10 @@ use super::lock::Lock;
 use super::places::Places;
 use super::rauc::{BundleInfo, Rauc, RaucStatus};
 use super::search;
-use super::source::{Source, sha256};
+use super::source::Source;
 use super::state::{self, Stage, State, System, Update};
 use crate::health::{Boot, HealthTarget, Known, observe};
+use crate::sha256::sha256_of;
 
 /// What to install.
 #[derive(Debug, Clone)]
@@ -255,7 +256,12 @@ async fn check(
 ) -> Result<(BundleInfo, Verdict), UpdateError> {
     if let Some(expected) = &request.sha256 {
         let path = path.to_owned();
-        let found = tokio::task::spawn_blocking(move || sha256(&path))
+        let hash = move || {
+            File::open(&path)
+                .and_then(sha256_of)
+                .with_context(|| format!("reading {}", path.display()))
+        };
+        let found = tokio::task::spawn_blocking(hash)
             .await
             .context("reading the bundle")??;
         if found != *expected {

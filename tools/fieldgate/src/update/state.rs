@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::places::Places;
 use crate::health::Known;
-use crate::install::write_file;
+use crate::whole_file;
 
 /// Goes up when a field changes its meaning; new fields need no new number, because what is not known is kept.
 const SCHEMA: u32 = 1;
@@ -129,7 +129,7 @@ impl State {
         places.make_folder()?;
         let mut text = serde_json::to_string_pretty(self).context("writing the update's state")?;
         text.push('\n');
-        write_file(&places.state(), text.as_bytes(), 0o644)
+        whole_file::write(&places.state(), text.as_bytes(), 0o644)
     }
 
     #[cfg(test)]

@@ -1,9 +1,8 @@
 //! `fieldgate manifests` as a person runs it: exit status, what is printed, what is written.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::program::{self, said};
 
 /// A folder with a description of one module of a person's own.
 fn folder() -> tempfile::TempDir {
@@ -15,17 +14,10 @@ fn folder() -> tempfile::TempDir {
 
 /// Exit status, standard output and standard error.
 fn fieldgate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
-        .arg("manifests")
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
+    said(
+        program::fieldgate(&["manifests"])
+            .args(arguments)
+            .current_dir(folder),
     )
 }
 

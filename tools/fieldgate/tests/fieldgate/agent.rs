@@ -1,17 +1,16 @@
 //! `fieldgate agent` as systemd starts it: a request on standard input, an answer on standard output, what is left on the disk.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use agent_protocol::{Bundle, Command as Asked, Origin, Preserved, Reset, UpdateRequest};
 use serde_json::{Value, json};
 
+use crate::program::fieldgate;
+
 fn run(root: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
-        .arg("agent")
+    let mut child = fieldgate(&["agent"])
         .args(arguments)
         .arg("--root")
         .arg(root)

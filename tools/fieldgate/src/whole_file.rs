@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Writes a file with the mode, instead of one that is there.
-pub(crate) fn file(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     replace(path, |temporary| {
         let mut file = create(temporary, mode)?;
         file.write_all(content)?;
@@ -43,7 +43,10 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 fn replace(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let temporary = temporary(path);
     // Left behind by a run that was cut off.
     let _ = fs::remove_file(&temporary);
@@ -70,8 +73,8 @@ mod tests {
     fn a_file_has_its_mode_and_replaces_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
-        file(&path, b"one", 0o600).unwrap();
-        file(&path, b"two", 0o755).unwrap();
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o755).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,

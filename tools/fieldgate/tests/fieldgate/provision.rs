@@ -1,26 +1,17 @@
 //! `fieldgate provision` as a person, or the device's start, runs it: exit status, what is printed, what is written.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use crate::program::{self, said};
 
 const HUB: &str = "HostName=h.example;DeviceId=gate-7;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==";
 
 /// Exit status, standard output and standard error.
 fn fieldgate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
-        .arg("provision")
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
+    said(
+        program::fieldgate(&["provision"])
+            .args(arguments)
+            .current_dir(folder),
     )
 }
 

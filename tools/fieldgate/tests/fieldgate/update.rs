@@ -1,20 +1,20 @@
 //! `fieldgate update` and `fieldgate health` as a person and the device's units run them. Bundles and their signatures are real (`rauc bundle`,
 //! `rauc info`); what needs rauc's service, systemd or a cluster is played by scripts that answer what the real ones answered.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::program::{fieldgate, said};
+
 const COMPATIBLE: &str = "fieldgate-amd64-uefi";
-const STATUS: &str = include_str!("../src/update/rauc/captures/status-installed.json");
+const STATUS: &str = include_str!("../../src/update/rauc/captures/status-installed.json");
 
 /// Keys and bundles, made once.
 struct Bundles {
@@ -202,19 +202,11 @@ impl Bench {
     /// Exit status, standard output and standard error.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
-        let output = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
-            .args(arguments)
-            .arg("--root")
-            .arg(self.path("root"))
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code().unwrap(),
-            text(output.stdout),
-            text(output.stderr),
+        said(
+            fieldgate(arguments)
+                .arg("--root")
+                .arg(self.path("root"))
+                .env("PATH", path),
         )
     }
 

@@ -1,25 +1,16 @@
 //! `fieldgate reset` as a person, a script or the device's start runs it: exit status, what is printed, what is left.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use crate::program::{fieldgate, said};
 
 /// Exit status, standard output and standard error.
 fn reset(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_fieldgate"))
-        .arg("reset")
-        .args(arguments)
-        .arg("--root")
-        .arg(root)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
+    said(
+        fieldgate(&["reset"])
+            .args(arguments)
+            .arg("--root")
+            .arg(root),
     )
 }
 

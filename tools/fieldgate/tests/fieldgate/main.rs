@@ -1,0 +1,10 @@
+//! `fieldgate` as a person, a script, systemd or the device's start runs it.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod agent;
+mod manifests;
+mod program;
+mod provision;
+mod reset;
+mod update;
