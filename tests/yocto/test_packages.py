@@ -48,5 +48,5 @@ def test_both_builds_of_k3s_put_the_same_tools_in_its_folder():
     """k3s takes the CNI plugins from where `host-local` lies, and containerd from PATH: one folder has them all."""
     plugins = re.search(r"for name in (.+); do ln -s \.\./\.\./cni/", SOURCE.read_text())[1].split()
     assemble = (IMAGE / "reference/assemble").read_text()
-    reference = re.search(r"for plugin in (.+); do ln", assemble)[1].split()
+    reference = re.search(r"for plugin in (.+); do\n", assemble)[1].split()
     assert set(reference) | {"flannel"} == set(plugins)
