@@ -41,6 +41,7 @@ YOCTO_TEST_PACKAGES=(
   "fdisk sfdisk"
   "e2fsprogs mke2fs"
   "git git"
+  "curl curl"
 )
 
 # What the test node is made of, and static programs for images.
