@@ -40,7 +40,8 @@ class Bundles:
 
     def small(self, name, version, machine=None, keys=None):
         """One that no device installs: with next to nothing in it."""
-        self._content(name).write_bytes(bytes(1 << 20))
+        # Nothing that squashfs would pack into nothing.
+        self._content(name).write_bytes(os.urandom(1 << 20))
         return self._pack(name, version, machine, keys)
 
     def _content(self, name):
