@@ -1,5 +1,6 @@
 """Bundles for updates, made of the one that belongs to the image: other versions, other hardware, other signers, contents that do not work."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -86,19 +87,24 @@ def write(root, path, text, mode=0o644):
     source.unlink()
 
 
+def read(root, command):
+    return subprocess.run(["debugfs", "-R", command, root], check=True, capture_output=True, text=True).stdout
+
+
 def set_version(root, version):
-    release = subprocess.run(["debugfs", "-R", "cat /usr/lib/os-release", root], check=True, capture_output=True, text=True).stdout
+    release = read(root, "cat /usr/lib/os-release")
     assert "IMAGE_VERSION=" in release, release
     lines = [f"IMAGE_VERSION={version}" if line.startswith("IMAGE_VERSION=") else line for line in release.splitlines()]
     write(root, "/usr/lib/os-release", "\n".join(lines) + "\n")
 
 
-ARCHIVES = "/usr/share/fieldgate/bundle/images/amd64"
+SHIPPED = "/usr/share/fieldgate/bundle"
+ARCHIVES = f"{SHIPPED}/images/amd64"
 
 
 def module_that_is_never_ready(root):
     """In place of modbus-reader, a program that runs and answers nobody."""
-    listed = subprocess.run(["debugfs", "-R", f"ls -p {ARCHIVES}", root], check=True, capture_output=True, text=True).stdout
+    listed = read(root, f"ls -p {ARCHIVES}")
     name = next(part for part in listed.split("/") if part.startswith("fieldgate-modbus-reader-"))
     version = name.removeprefix("fieldgate-modbus-reader-").split("-")[0]
     program, plain, packed = (root.with_suffix(suffix) for suffix in (".pause", ".tar", ".tar.zst"))
@@ -107,5 +113,10 @@ def module_that_is_never_ready(root):
     subprocess.run(["zstd", "-q", "-f", plain, "-o", packed], check=True)
     commands = [f"rm {ARCHIVES}/{name}", f"write {packed} {ARCHIVES}/{name}"]
     subprocess.run(["debugfs", "-w", "-f", "-", root], input="\n".join(commands) + "\n", check=True, capture_output=True, text=True)
+    # Not damaged, but wrong.
+    sums = read(root, f"cat {SHIPPED}/SHA256SUMS").splitlines()
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    sums = [f"{digest}  {line.split('  ')[1]}" if line.endswith(f"/{name}") else line for line in sums]
+    write(root, f"{SHIPPED}/SHA256SUMS", "\n".join(sums) + "\n")
     for file in (program, plain, packed):
         file.unlink()
