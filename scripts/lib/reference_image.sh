@@ -20,13 +20,15 @@ STAND_IN_PACKAGES=(
   "musl-tools musl-gcc"
   "python3 python3"
 )
-# What a bundle is for: RAUC refuses it elsewhere. The stand-in's database is not k3s's, so neither updates the other.
-IMAGE_MACHINE=reference-amd64
-IMAGE_VARIANT=
-if [ -z "${FIELDGATE_K3S:-}" ]; then
+
+# IMAGE_MACHINE is what a bundle is for: RAUC refuses it elsewhere. The stand-in's database is not k3s's, so neither updates the other.
+image_kind() {
+  IMAGE_MACHINE=reference-amd64 IMAGE_VARIANT=
+  [ -z "${FIELDGATE_K3S:-}" ] || return 0
   IMAGE_MACHINE+=-stand-in
   IMAGE_VARIANT="Not k3s: upstream Kubernetes in its place, for trying and tests only"
-fi
+  IMAGE_PACKAGES+=("${STAND_IN_PACKAGES[@]}")
+}
 
 # FIELDGATE_IMAGE_VERSION names another one than the workspace's, for trying updates.
 image_version() { echo "${FIELDGATE_IMAGE_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -1)}"; }
