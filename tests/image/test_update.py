@@ -48,7 +48,7 @@ def test_a_power_cut_during_the_installation_leaves_the_device_as_it_was(system,
     bundle = bundles.make("good", "0.9.0")
     was = slot(guest)
     guest.ssh(f"systemd-run --unit=update fieldgate update install {web.url(bundle)} --no-reboot")
-    wait_for(lambda: update_status(guest)["last"]["result"] == "installing", "RAUC to write the other slot", timeout=600, interval=1)
+    wait_for(lambda: (update_status(guest)["last"] or {}).get("result") == "installing", "RAUC to write the other slot", timeout=600, interval=1)
     boot = len(guest.stages()) + 1
     guest.stop()
     guest.start()
@@ -67,7 +67,7 @@ def test_an_update_is_confirmed_when_the_appliance_is_well(system, guest, bundle
     assert any(start > 0 for start in web.asked), "the download was not taken up where it broke off"
     guest.ssh("systemctl reboot", check=False)
     times = settled(system, boot)
-    now = wait_for(lambda: update_status(guest) if update_status(guest)["last"]["result"] == "confirmed" else None, "the update to be confirmed", timeout=600, interval=5)
+    now = wait_for(lambda: (status := update_status(guest))["last"]["result"] == "confirmed" and status, "the update to be confirmed", timeout=600, interval=5)
     path = reports.write("image-update", {"seconds": times, "installation": took, "bundle": bundle.stat().st_size})
     with capsys.disabled():
         print(f"\nupdate (kept in {path}): installed in {took:.0f} s, then {times}")
