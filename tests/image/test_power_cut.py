@@ -117,7 +117,8 @@ def test_it_starts_again_after_every_power_cut_and_nothing_is_lost(system, updat
     settled(system, len(guest.stages()))
     assert gaps(system) == {}
     wait_for(lambda: not on_trial(guest), "the last update to be kept or given up", timeout=900, interval=5)
-    assert "ro" in guest.ssh("findmnt -n -o OPTIONS /efi").strip().split(",")
+    # What marked the slot as good may not be through.
+    wait_for(lambda: "ro" in guest.ssh("findmnt -n -o OPTIONS /efi").strip().split(","), "the boot partition to be read-only", timeout=60, interval=1)
     assert ".new" not in guest.ssh("ls /efi/loader/entries")
     assert guest.ssh("rauc status --output-format=shell | grep -c '^RAUC_BOOT_PRIMARY'").strip() == "1"
     now = update_status(guest)
