@@ -33,8 +33,8 @@ class Emulator:
         except urllib.error.HTTPError as error:
             raise ControlError(error.code, error.read().decode()) from None
 
-    def json(self, method, path, body=None):
-        text = self.request(method, path, body)
+    def json(self, method, path, body=None, timeout=40):
+        text = self.request(method, path, body, timeout)
         return json.loads(text) if text else None
 
     @staticmethod
@@ -63,7 +63,8 @@ class Emulator:
 
     def call(self, device, method, payload, module=None, seconds=20):
         body = {"methodName": method, "payload": payload, "responseTimeoutInSeconds": seconds, "connectTimeoutInSeconds": 5}
-        return self.json("POST", self.path_of(device, module) + "/methods", body)
+        # Longer than the hub waits: what it says at the end of that time is the answer.
+        return self.json("POST", self.path_of(device, module) + "/methods", body, timeout=seconds + 20)
 
     def send(self, device, message_id, body, properties=None):
         message = {"messageId": message_id, "body": body, "properties": properties or {}}

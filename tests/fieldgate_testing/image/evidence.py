@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from fieldgate_testing import main_job
 from fieldgate_testing.cluster import pods
+from fieldgate_testing.waiting import wait_for
 
 QUEUED = "fieldgate_iothub_module_queued_events"
 
@@ -23,6 +24,16 @@ def gaps(system):
     """Sequences that are missing between the first and the last of each epoch that reached the hub."""
     missing = {epoch: sorted(set(range(min(found), max(found) + 1)) - found) for epoch, found in sequences(system).items()}
     return {epoch: lost for epoch, lost in missing.items() if lost}
+
+
+def nothing_missing(system):
+    """Waits until there are no gaps: what is missing below the highest number may be late."""
+
+    def look():
+        assert gaps(system) == {}
+        return True
+
+    wait_for(look, "what is missing at the hub", timeout=180, interval=2)
 
 
 def queued(guest):
