@@ -69,7 +69,7 @@ pub(super) fn document(person: &mut dyn Person) -> Result<String> {
     })?;
     part(person, &mut document, |person| {
         let interface = person.answer(
-            "Network interface, such as eth0 (empty: DHCP on all)",
+            "Network interface, such as enp1s0 (empty: DHCP on all)",
             false,
         )?;
         if interface.is_empty() {
