@@ -81,6 +81,28 @@ pub(crate) fn version(
     Ok(Verdict::Install)
 }
 
+/// For a bundle that nobody named: the stick it lies on is searched at every start, and a version that does not work here must not come again
+/// and again.
+pub(crate) fn untried(
+    version: &Version,
+    wishes: &Wishes,
+    state: &State,
+) -> Result<(), UpdateError> {
+    match &state.last {
+        Some(last)
+            if last.result == Stage::Reverted
+                && last.to.version == version.to_string()
+                && !wishes.reinstall =>
+        {
+            Err(UpdateError::TakenBack {
+                found: version.clone(),
+                reasons: last.reasons.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A bundle that is there.
 pub(crate) fn bundle(
     what: &str,
@@ -208,5 +230,24 @@ mod tests {
         assert_eq!(refused(&state(Stage::Confirmed, "a", "boot-1")), Ok(()));
         assert_eq!(refused(&state(Stage::Installed, "b", "boot-2")), Ok(()));
         assert_eq!(refused(&State::default()), Ok(()));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_tried_again_when_it_is_asked_for_only() {
+        let reverted = state(Stage::Reverted, "b", "boot-1");
+        let version = |text: &str| Version::parse(text).unwrap();
+        let found = |text, reinstall, state| {
+            let wishes = Wishes {
+                reinstall,
+                ..Wishes::default()
+            };
+            untried(&version(text), &wishes, state).map_err(|error| error.exit_status())
+        };
+        assert_eq!(found("0.3.0", false, &reverted), Err(23));
+        assert_eq!(found("0.3.0", true, &reverted), Ok(()));
+        assert_eq!(found("0.3.1", false, &reverted), Ok(()));
+        // Cut off, not taken back.
+        let failed = state(Stage::Failed, "b", "boot-1");
+        assert_eq!(found("0.3.0", false, &failed), Ok(()));
     }
 }

@@ -61,12 +61,19 @@ pub(crate) enum UpdateError {
         "the running system, slot {slot}, is not confirmed yet, and the other slot is what it would go back to; wait for its health check (`fieldgate update status`), or run it: fieldgate update gate"
     )]
     NotConfirmed { slot: String },
+    #[error(
+        "version {found} was tried and taken back{}; --reinstall tries it again", list(.reasons)
+    )]
+    TakenBack {
+        found: Version,
+        reasons: Vec<String>,
+    },
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
-fn list(refused: &[String]) -> String {
-    refused.iter().map(|line| format!("\n  {line}")).collect()
+fn list(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
 }
 
 impl UpdateError {
@@ -87,6 +94,7 @@ impl UpdateError {
             Self::Download { .. } => 20,
             Self::Failed(_) => 21,
             Self::NotConfirmed { .. } => 22,
+            Self::TakenBack { .. } => 23,
         }
     }
 }

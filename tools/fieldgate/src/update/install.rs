@@ -274,6 +274,9 @@ async fn check(
     }
     let info = rauc.info(path).await?;
     let verdict = admit::bundle(what, &info, device, &request.wishes, state)?;
+    if verdict == Verdict::Install && matches!(request.source, Source::Search(_)) {
+        admit::untried(&info.version, &request.wishes, state)?;
+    }
     Ok((info, verdict))
 }
 

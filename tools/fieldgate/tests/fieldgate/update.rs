@@ -400,9 +400,21 @@ fn the_newest_bundle_for_the_device_is_taken_from_a_stick() {
         )
         .unwrap();
     }
-    let (status, out, err) = bench.run(&["update", "install", "--no-reboot", "--search", media]);
+    let search = ["update", "install", "--no-reboot", "--search", media];
+    let (status, out, err) = bench.run(&search);
     assert_eq!(status, 0, "{err}");
     assert!(out.contains("version 0.2.0"), "{out}");
+
+    // It did not work, and the stick was left in.
+    bench.boot("boot-2", "a");
+    assert_eq!(bench.run(&["update", "settle"]).0, 0);
+    let (status, _, err) = bench.run(&search);
+    assert_eq!(status, 23, "{err}");
+    assert!(
+        err.contains("0.2.0 was tried and taken back") && err.contains("did not come up"),
+        "{err}"
+    );
+    assert_eq!(bench.run(&[&search[..], &["--reinstall"]].concat()).0, 0);
 }
 
 #[test]
