@@ -37,10 +37,10 @@ def anchors(system):
     return system.node.get("configmap", BUNDLE, pods.DAPR)["data"].get("ca.crt")
 
 
-def renew(system):
+def renew(system, *options):
     """As on a device; returns when everything has certificates of the new authority."""
     before = anchors(system)
-    system.installation.secrets("renew-mtls", timeout=600)
+    system.installation.secrets("renew-mtls", *options, timeout=600)
     now = anchors(system)
     assert now and now != before
     for module in MODULES:
@@ -59,6 +59,12 @@ def check_calls(system):
     main_job.test_a_method_that_is_not_allowed_is_refused_and_reaches_nobody(system)
     system.audit.check()
     system.watch.check()
+
+
+def test_an_authority_that_lasts_is_left_alone_by_the_timer(system):
+    before = anchors(system)
+    system.installation.secrets("renew-mtls", "--within", 60)
+    assert anchors(system) == before
 
 
 def test_a_new_authority_while_everything_works(system):
@@ -101,5 +107,5 @@ def test_an_authority_that_has_ended_is_replaced_in_the_same_way(system, ended):
 
     wait_for(told, "sentry to say that its authority has ended", timeout=120, interval=0.5)
     assert not pods.ready_pods(node, SENTRY, pods.DAPR)
-    renew(system)
+    renew(system, "--within", 60)
     check_calls(system)

@@ -50,7 +50,7 @@ enum SecretsCommand {
     /// Shows which Secrets there are, since when, and which are missing; never a value
     List,
     /// Makes a new certification authority for Dapr's mTLS, which lasts a year, and restarts everything in order
-    RenewMtls,
+    RenewMtls(mtls::RenewArgs),
 }
 
 /// Which appliance, and how its cluster is reached.
@@ -120,7 +120,7 @@ pub(crate) async fn run(args: SecretsArgs) -> Result<()> {
         None => make(target, &args.rotate, args.wait).await,
         Some(SecretsCommand::Iothub(hub)) => hub::run(target, &hub).await,
         Some(SecretsCommand::List) => list::run(target).await,
-        Some(SecretsCommand::RenewMtls) => mtls::renew(target).await,
+        Some(SecretsCommand::RenewMtls(renew)) => mtls::renew(target, &renew).await,
     }
 }
 
