@@ -40,6 +40,6 @@ impl Object {
 pub enum Ownership {
     /// Written at every run; changes of a person go into the file's override.
     Generated,
-    /// Written once; from then on a person's own.
+    /// Written as long as nobody has edited it; from then on a person's own.
     Seed,
 }

@@ -46,6 +46,11 @@ impl Loaded {
             .cloned()
             .collect()
     }
+
+    /// Every name of a file that the document has, also of those that were taken over and are gone.
+    pub(crate) fn named_files(&self) -> impl Iterator<Item = String> {
+        self.files().into_iter().chain(self.secrets.named.clone())
+    }
 }
 
 /// Reads and checks a document and the files it names, which lie beside it. With `stored`, secrets that were taken over must be there.

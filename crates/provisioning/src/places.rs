@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+/// The boot partition, where a document may lie at every start.
+pub(crate) const BOOT: &str = "/efi";
 /// What the device keeps: the data partition.
 pub(crate) const DATA: &str = "/data";
 pub(crate) const MACHINE_ID: &str = "/data/etc/machine-id";
@@ -20,6 +22,8 @@ pub(crate) const STATE: &str = "/data/fieldgate/provision";
 pub(crate) const SECRETS: &str = "/data/fieldgate/provision/secrets";
 pub(crate) const RECORD: &str = "/data/fieldgate/provision/record.json";
 pub(crate) const STATUS: &str = "/data/fieldgate/provision/status.json";
+/// What was last taken over from the boot partition.
+pub(crate) const BOOT_TAKEN: &str = "/data/fieldgate/provision/boot.json";
 /// What is to be wiped from the medium, while that is not finished.
 pub(crate) const WIPE: &str = "/data/fieldgate/provision/wipe.json";
 /// What a factory reset keeps, a word a line.

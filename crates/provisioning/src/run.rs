@@ -7,6 +7,7 @@ use module_runtime::ConfigurationError;
 use time::OffsetDateTime;
 
 use crate::apply::{Applied, ApplyError, Outcome, Status, apply_with, save_status};
+use crate::boot;
 use crate::disk::Disk;
 use crate::load::{Loaded, load};
 use crate::medium::{WipeError, remove_errors, resume, wipe_with, write_errors};
@@ -52,22 +53,50 @@ pub fn provision(
     provision_with(&Disk::default(), document, root, now)
 }
 
+/// As [`provision`], for a document of what somebody typed in: its file is of no interest.
+///
+/// # Errors
+/// As [`provision`].
+pub fn provision_typed_in(
+    document: &Path,
+    root: &Path,
+    now: OffsetDateTime,
+) -> Result<Provisioned, ProvisionError> {
+    provision_as(&Disk::default(), document, root, now, "a terminal")
+}
+
 pub(crate) fn provision_with(
     disk: &Disk,
     document: &Path,
     root: &Path,
     now: OffsetDateTime,
 ) -> Result<Provisioned, ProvisionError> {
-    let mut hash = None;
-    let done = run(disk, document, root, &mut hash);
-    let hash = hash.as_deref();
+    provision_as(disk, document, root, now, &boot::source_of(document, root))
+}
+
+/// How far it came.
+#[derive(Debug, Default)]
+struct Progress {
+    hash: Option<String>,
+    /// The device's files are as the document says.
+    is_in_force: bool,
+}
+
+fn provision_as(
+    disk: &Disk,
+    document: &Path,
+    root: &Path,
+    now: OffsetDateTime,
+    source: &str,
+) -> Result<Provisioned, ProvisionError> {
+    let mut progress = Progress::default();
+    let done = run(disk, document, root, source, &mut progress);
+    let hash = progress.hash.as_deref();
+    let status = |outcome, errors| Status::new(now, outcome, hash, source, errors);
     match &done {
         Ok(_) => {
-            save_status(
-                disk,
-                root,
-                &Status::new(now, Outcome::Applied, hash, Vec::new()),
-            )?;
+            let status = status(Outcome::Applied, Vec::new());
+            save_status(disk, root, status, true)?;
             // Of no weight: what it says is past.
             let _ = remove_errors(document);
         }
@@ -79,7 +108,7 @@ pub(crate) fn provision_with(
             };
             // The error itself is what the caller is told; that neither can be written adds nothing to it.
             let _ = write_errors(document, &errors);
-            let _ = save_status(disk, root, &Status::new(now, outcome, hash, errors));
+            let _ = save_status(disk, root, status(outcome, errors), progress.is_in_force);
         }
     }
     done
@@ -89,14 +118,20 @@ fn run(
     disk: &Disk,
     document: &Path,
     root: &Path,
-    hash: &mut Option<String>,
+    source: &str,
+    progress: &mut Progress,
 ) -> Result<Provisioned, ProvisionError> {
     resume(disk, document, root)?;
     let stored = Stored::read(root)?;
     let loaded: Loaded = load(document, Some(&stored))?;
-    *hash = Some(loaded.hash.clone());
+    progress.hash = Some(loaded.hash.clone());
+    boot::begin(disk, document, root)?;
     let applied = apply_with(disk, &plan(&loaded), root)?;
+    progress.is_in_force = true;
+    // Cut off before this, the document of the boot partition makes the device whole again at the next start.
+    boot::supersede(disk, document, root, source)?;
     let is_wiped = wipe_with(disk, &loaded, document, root)?;
+    boot::keep(disk, &loaded, document, root)?;
     Ok(Provisioned { applied, is_wiped })
 }
 

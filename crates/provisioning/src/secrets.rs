@@ -53,6 +53,8 @@ pub(crate) struct Secrets {
     pub(crate) taken: Vec<Path>,
     /// The files beside the document that hold one.
     pub(crate) files: Vec<String>,
+    /// Those, and the ones that are gone because the device has taken them over.
+    pub(crate) named: Vec<String>,
 }
 
 impl fmt::Debug for Secrets {
@@ -108,6 +110,7 @@ impl Secrets {
                 Some(Value::Object(mapping)) => {
                     let name = mapping.get("file").and_then(Value::as_str);
                     if let Some(name) = name.filter(|name| fault_of_file(name).is_none()) {
+                        found.named.push(name.to_owned());
                         found.read(document, &place, name, directory, stored, problems);
                     }
                 }

@@ -72,9 +72,14 @@ impl Bench {
         std::fs::read_to_string(crate::places::below(&self.root(), path)).ok()
     }
 
-    /// Every file of the device with its mode and content.
+    /// Every file of the device with its mode and content, in which the medium is the same for every bench.
     pub(crate) fn tree(&self) -> Vec<(PathBuf, u32, String)> {
-        files(&self.root())
+        let medium = self.medium().display().to_string();
+        let mut tree = files(&self.root());
+        for (.., content) in &mut tree {
+            *content = content.replace(&medium, "/medium");
+        }
+        tree
     }
 }
 

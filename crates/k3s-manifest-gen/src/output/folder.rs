@@ -1,9 +1,12 @@
 //! The directory of the files.
 
+use std::fs::File;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use module_runtime::configuration::sha256;
 
 use super::plan::Step;
 use crate::invalid::Invalid;
@@ -12,6 +15,8 @@ use crate::invalid::Invalid;
 /// k3s nor kubectl applies them.
 const BASES: &str = ".fieldgate";
 const BASE_ENDING: &str = ".base";
+/// What a module's configuration held as it was written, as digests, a line each: it follows the description while it still does.
+const SEEDED_ENDING: &str = ".seeded";
 /// The largest file that is looked at, in bytes.
 const LARGEST: u64 = 16 << 20;
 
@@ -74,6 +79,18 @@ impl Plan {
             match write {
                 Write::Put(name, text) => self.folder.put(&self.folder.path(name), text)?,
                 Write::PutBase(name, text) => self.folder.put(&self.folder.base(name), text)?,
+                Write::PutSeed { name, text, before } => {
+                    // Both while it is written: a cut leaves either, and neither is an edit.
+                    let now = digest(text);
+                    let either: Vec<&str> =
+                        before.iter().chain([&now]).map(String::as_str).collect();
+                    self.folder.put_seeded(name, &either)?;
+                    self.folder.put(&self.folder.path(name), text)?;
+                    if before.is_some() {
+                        self.folder.put_seeded(name, &[&now])?;
+                    }
+                }
+                Write::PutSeeded(name, now) => self.folder.put_seeded(name, &[now])?,
                 Write::Remove(name) => {
                     self.folder.remove(&self.folder.path(name))?;
                     self.folder.remove(&self.folder.base(name))?;
@@ -91,6 +108,15 @@ pub(super) enum Write {
     Put(String, String),
     /// The copy of a file.
     PutBase(String, String),
+    /// A module's configuration.
+    PutSeed {
+        name: String,
+        text: String,
+        /// The digest of what it replaces, where nobody has edited that.
+        before: Option<String>,
+    },
+    /// The digest of a module's configuration that is as it would be written.
+    PutSeeded(String, String),
     /// A file and its copy go.
     Remove(String),
 }
@@ -118,6 +144,16 @@ impl Folder {
             .join(format!("{name}{BASE_ENDING}"))
     }
 
+    fn seeded(&self, name: &str) -> PathBuf {
+        self.directory
+            .join(BASES)
+            .join(format!("{name}{SEEDED_ENDING}"))
+    }
+
+    fn put_seeded(&self, name: &str, digests: &[&str]) -> Result<(), OutputError> {
+        self.put(&self.seeded(name), &format!("{}\n", digests.join("\n")))
+    }
+
     /// A file's name for messages.
     pub(super) fn shown(&self, name: &str) -> String {
         self.path(name).display().to_string()
@@ -131,6 +167,12 @@ impl Folder {
     /// The text of a file's copy; none where it is not there.
     pub(super) fn read_base(&self, name: &str) -> Result<Option<String>, OutputError> {
         read(self.base(name))
+    }
+
+    /// The digests of what a module's configuration held as it was written; two where a cut left it open which. None where it is not known.
+    pub(super) fn read_seeded(&self, name: &str) -> Result<Vec<String>, OutputError> {
+        let text = read(self.seeded(name))?.unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// The names of the files, sorted; none where the directory is not there.
@@ -174,7 +216,10 @@ impl Folder {
         file.write_all(text.as_bytes()).map_err(fail)?;
         file.as_file().sync_all().map_err(fail)?;
         file.persist(path).map_err(|error| fail(error.error))?;
-        Ok(())
+        // What is written next counts on this.
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(fail)
     }
 
     fn remove(&self, path: &Path) -> Result<(), OutputError> {
@@ -187,6 +232,11 @@ impl Folder {
             _ => Ok(()),
         }
     }
+}
+
+/// What tells one text of a module's configuration from another.
+pub(super) fn digest(text: &str) -> String {
+    format!("sha256:{}", sha256(text.as_bytes()))
 }
 
 fn read(path: PathBuf) -> Result<Option<String>, OutputError> {

@@ -7,10 +7,11 @@ use module_runtime::Problem;
 use serde_json::Value;
 
 use super::adopt::{adopt, without_nulls};
-use super::folder::{Folder, OutputError, Plan, Write};
+use super::folder::{Folder, OutputError, Plan, Write, digest};
 use super::overrides::Override;
 use super::text::{
-    self, OVERRIDE_ENDING, Origin, checksum, compose, is_seed, is_untouched, label, seed_module,
+    self, OVERRIDE_ENDING, Origin, checksum, compose, compose_as_before, is_seed, is_untouched,
+    label, seed_module,
 };
 use crate::changes::{Change, changes, title};
 use crate::description::{Appliance, Documents};
@@ -47,7 +48,7 @@ pub struct Step {
 pub enum Action {
     /// It is not there yet.
     Create,
-    /// It is as it was written, and would be written otherwise now.
+    /// It is as it was written, and would be written otherwise now. A module's configuration follows the description so while nobody edits it.
     Update(Vec<Change>),
     /// Nothing.
     Unchanged,
@@ -59,7 +60,8 @@ pub enum Action {
     Foreign,
     /// The edits move into the override of this name.
     Adopt(Vec<Change>, String),
-    /// It is a person's own. `differs`: the description's document is another one by now. `faults`: what Kubernetes would refuse.
+    /// A person edited it, so it is that person's own. `differs`: the description's document is another one. `faults`: what Kubernetes would
+    /// refuse.
     Keep {
         /// Whether it holds something else than a reset would write.
         differs: bool,
@@ -333,6 +335,7 @@ impl Planner<'_> {
     fn seed(&mut self, file: &ManifestFile) -> Result<(), OutputError> {
         let text = compose(file, &file.objects, self.origin(false));
         let existing = self.folder.read(&file.name)?;
+        let seeded = self.folder.read_seeded(&file.name)?;
         let wants_reset = self
             .options
             .reset
@@ -340,11 +343,23 @@ impl Planner<'_> {
             .any(|module| module == seed_module(&file.name));
         let action = match existing {
             None => {
-                self.writes.push(Write::Put(file.name.clone(), text));
+                self.put_seed(file, text, None);
                 Action::Create
             }
-            Some(existing) if existing == text => Action::Unchanged,
+            Some(existing) if existing == text => {
+                // Also where it is not known yet, or somebody wrote the same.
+                let now = digest(&text);
+                if seeded != [now.clone()] {
+                    self.writes.push(Write::PutSeeded(file.name.clone(), now));
+                }
+                Action::Unchanged
+            }
             Some(existing) => {
+                let before = digest(&existing);
+                // A version that kept no digests wrote the same objects under other words.
+                let is_untouched = seeded.contains(&before)
+                    || compose_as_before(file, &existing).is_some_and(|text| text == existing);
+                let before = is_untouched.then_some(before);
                 let parsed = Located::parse_all(&self.folder.shown(&file.name), &existing);
                 let differing = match &parsed {
                     Ok(parsed) => changes(
@@ -354,8 +369,11 @@ impl Planner<'_> {
                     Err(_) => Vec::new(),
                 };
                 if wants_reset {
-                    self.writes.push(Write::Put(file.name.clone(), text));
+                    self.put_seed(file, text, before);
                     Action::Reset(differing)
+                } else if is_untouched {
+                    self.put_seed(file, text, before);
+                    Action::Update(differing)
                 } else {
                     Action::Keep {
                         differs: !differing.is_empty(),
@@ -421,6 +439,14 @@ impl Planner<'_> {
         };
         let shown = self.folder.shown(name);
         self.problems.push(of_file(shown, message));
+    }
+
+    fn put_seed(&mut self, file: &ManifestFile, text: String, before: Option<String>) {
+        self.writes.push(Write::PutSeed {
+            name: file.name.clone(),
+            text,
+            before,
+        });
     }
 
     fn put(&mut self, file: &ManifestFile, text: String) {

@@ -51,15 +51,36 @@ pub(super) fn compose(file: &ManifestFile, objects: &[Object], origin: Origin<'_
             let module = seed_module(name);
             format!(
                 "{head}\
-# Yours: `fieldgate manifests` wrote it once, from the document that {description} names, and never changes it again. Edit it here: the
-# module takes a valid document over without a restart; an invalid one it refuses, says why, and keeps the one it has.
-# `fieldgate manifests --reset {module}` writes this file anew from that document.
+# Yours: `fieldgate manifests` wrote it from the document that {description} names. Edit it here, and it is never written over again; as long
+# as nobody does, it follows that document. The module takes a valid document over without a restart; an invalid one it refuses, says why, and
+# keeps the one it has. `fieldgate manifests --reset {module}` writes this file anew from that document.
 {SEED}{module}
 
 {body}"
             )
         }
     }
+}
+
+/// The text of a module's configuration as 0.1.0 wrote it, from the description that `existing` says; none where that is no such text. That
+/// version kept no digest, so only what it would have written tells whether somebody edited it.
+pub(super) fn compose_as_before(file: &ManifestFile, existing: &str) -> Option<String> {
+    let (_, rest) =
+        existing.split_once("`fieldgate manifests` wrote it once, from the document that ")?;
+    let (description, _) = rest.split_once(" names, and never changes it again.")?;
+    let (name, module) = (&file.name, seed_module(&file.name));
+    let (purpose, body) = (&file.purpose, body(&file.objects));
+    Some(format!(
+        "\
+# {name}: {purpose}
+#
+# Yours: `fieldgate manifests` wrote it once, from the document that {description} names, and never changes it again. Edit it here: the
+# module takes a valid document over without a restart; an invalid one it refuses, says why, and keeps the one it has.
+# `fieldgate manifests --reset {module}` writes this file anew from that document.
+{SEED}{module}
+
+{body}"
+    ))
 }
 
 fn body(objects: &[Object]) -> String {

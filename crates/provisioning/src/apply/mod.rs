@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use module_runtime::configuration::sha256;
 
-pub use status::{Outcome, Status, StatusError};
+pub use status::{InForce, Outcome, Status, StatusError};
 
 pub(crate) use record::{Record, Written};
 pub(crate) use status::save_status;

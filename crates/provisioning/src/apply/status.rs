@@ -22,8 +22,25 @@ pub struct Status {
     pub result: Outcome,
     /// SHA-256 (hex) of the document without its secrets; none of one that did not hold.
     pub document_sha256: Option<String>,
+    /// Where the document came from; none of one that an older version applied.
+    #[serde(default)]
+    pub source: Option<String>,
     /// What is wrong, a line each.
     pub errors: Vec<String>,
+    /// The last document that the device has in full; none of one that an older version applied.
+    #[serde(default)]
+    pub in_force: Option<InForce>,
+}
+
+/// The document that the device is as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Since when, UTC (RFC 3339).
+    pub time: String,
+    /// Where it came from.
+    pub source: String,
+    /// SHA-256 (hex) of the document without its secrets.
+    pub document_sha256: String,
 }
 
 /// What became of a document.
@@ -73,6 +90,7 @@ impl Status {
         now: OffsetDateTime,
         result: Outcome,
         document_sha256: Option<&str>,
+        source: &str,
         errors: Vec<String>,
     ) -> Self {
         Self {
@@ -80,7 +98,9 @@ impl Status {
             time: now.format(&Rfc3339).unwrap_or_default(),
             result,
             document_sha256: document_sha256.map(str::to_owned),
+            source: Some(source.to_owned()),
             errors,
+            in_force: None,
         }
     }
 
@@ -101,9 +121,28 @@ impl Status {
     }
 }
 
-/// Writes the status, unless it says this already.
-pub(crate) fn save_status(disk: &Disk, root: &Path, status: &Status) -> io::Result<()> {
-    if let Ok(Some(old)) = Status::read(root) {
+/// Writes the status, unless it says this already. `is_in_force`: the device has the document in full, whatever else went wrong.
+pub(crate) fn save_status(
+    disk: &Disk,
+    root: &Path,
+    mut status: Status,
+    is_in_force: bool,
+) -> io::Result<()> {
+    let old = Status::read(root).ok().flatten();
+    status.in_force = old.as_ref().and_then(|old| old.in_force.clone());
+    if is_in_force {
+        let source = status.source.clone().unwrap_or_default();
+        let document_sha256 = status.document_sha256.clone().unwrap_or_default();
+        let same = status
+            .in_force
+            .filter(|known| known.source == source && known.document_sha256 == document_sha256);
+        status.in_force = Some(same.unwrap_or_else(|| InForce {
+            time: status.time.clone(),
+            source,
+            document_sha256,
+        }));
+    }
+    if let Some(old) = old {
         let same = Status {
             time: old.time.clone(),
             ..status.clone()
@@ -113,7 +152,7 @@ pub(crate) fn save_status(disk: &Disk, root: &Path, status: &Status) -> io::Resu
         }
     }
     disk.folder(&below(root, STATE), 0o700)?;
-    let mut text = serde_json::to_string_pretty(status)?;
+    let mut text = serde_json::to_string_pretty(&status)?;
     text.push('\n');
     disk.write(&below(root, STATUS), text.as_bytes(), 0o644)
 }

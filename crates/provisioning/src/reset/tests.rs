@@ -51,6 +51,7 @@ fn worked() -> Bench {
             "/data/fieldgate/volumes/iothub-module-state/queue.db",
             0o600,
         ),
+        ("/data/fieldgate/provision/boot.json", 0o600),
         ("/data/fieldgate/update/state.json", 0o644),
         ("/data/k3s/server/token", 0o600),
         ("/data/k3s/agent/containerd/a/b/c", 0o755),

@@ -231,6 +231,171 @@ fn cut_off_anywhere_and_repeated_it_ends_the_same() {
     assert!(steps > 60, "{steps} steps");
 }
 
+/// A document on the boot partition, which is there again at every start.
+struct Boot<'a>(&'a Bench);
+
+impl Boot<'_> {
+    fn document(&self) -> std::path::PathBuf {
+        let folder = crate::places::below(&self.0.root(), crate::places::BOOT);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(crate::medium::FILE)
+    }
+
+    fn write(&self, text: &str) {
+        let document = self.document();
+        std::fs::write(document.with_file_name("filter.yaml"), "limit: 3\n").unwrap();
+        std::fs::write(document, text).unwrap();
+    }
+
+    /// What a start of the device does: the source of what is in force instead, or what applying did.
+    fn start(&self) -> Result<Provisioned, String> {
+        match crate::superseded_by(&self.document(), &self.0.root()).unwrap() {
+            Some(source) => Err(source),
+            None => Ok(provision(&self.document(), &self.0.root(), NOW).unwrap()),
+        }
+    }
+
+    /// The files that the system reads.
+    fn effect(&self) -> Vec<(std::path::PathBuf, u32, String)> {
+        let mut tree = self.0.tree();
+        tree.retain(|(path, ..)| {
+            let is_temporary = path.file_name().unwrap().to_string_lossy().starts_with('.');
+            let is_read = path.starts_with("data/etc")
+                || path.starts_with("data/fieldgate/provision/secrets");
+            is_read && !is_temporary
+        });
+        tree
+    }
+}
+
+#[test]
+fn a_restart_does_not_undo_what_came_after_the_boot_partition() {
+    let bench = Bench::new();
+    let boot = Boot(&bench);
+    boot.write(&format!(
+        "name: gate-7\nhub: {{connection_string: \"{HUB}\"}}\n"
+    ));
+    assert!(boot.start().unwrap().is_wiped);
+    let first = bench.tree();
+    assert!(boot.start().unwrap().applied.is_unchanged());
+    assert_eq!(bench.tree(), first, "the same file at the second start");
+
+    bench.write("name: gate-8\nhub: {connection_string: <taken>}\n");
+    run(&bench).unwrap();
+    let later = bench.tree();
+    let source = bench.document().display().to_string();
+    assert_eq!(boot.start(), Err(source.clone()));
+    assert_eq!(bench.tree(), later);
+    let in_force = || {
+        Status::read(&bench.root())
+            .unwrap()
+            .unwrap()
+            .in_force
+            .unwrap()
+    };
+    assert_eq!(in_force().source, source);
+
+    // Somebody takes it over again by hand, as it is.
+    provision(&boot.document(), &bench.root(), NOW).unwrap();
+    assert_eq!(
+        bench.on_device("/data/etc/hostname").as_deref(),
+        Some("gate-7\n")
+    );
+    assert_eq!(in_force().source, "the boot partition");
+    assert!(boot.start().unwrap().applied.is_unchanged());
+}
+
+/// The hash of what a document says would not tell: a new secret says the same, and files beside it are not in it.
+#[test]
+fn any_change_on_the_boot_partition_counts() {
+    let beside = |boot: &Boot<'_>, name: &str, text: &str| {
+        std::fs::write(boot.document().with_file_name(name), text).unwrap();
+    };
+    let new = HUB.replace("MDEy", "MDEz");
+    let document = "name: gate-7\nhub: {connection_string: {file: hub.txt}}\nmodules: {filter: {image: x/filter:1, configuration: filter.yaml}}\n";
+    for change in 0..4 {
+        let bench = Bench::new();
+        let boot = Boot(&bench);
+        boot.write(document);
+        beside(&boot, "hub.txt", HUB);
+        boot.start().unwrap();
+        // Also of a run that found the file with the secret gone.
+        std::fs::remove_file(crate::places::below(
+            &bench.root(),
+            crate::places::BOOT_TAKEN,
+        ))
+        .unwrap();
+        boot.start().unwrap();
+        bench.write("name: gate-8\nhub: {connection_string: <taken>}\n");
+        run(&bench).unwrap();
+        boot.start().unwrap_err();
+        match change {
+            0 => boot.write(&document.replace("{file: hub.txt}", &new)),
+            1 => beside(&boot, "hub.txt", &new),
+            2 => beside(&boot, "filter.yaml", "limit: 4\n"),
+            _ => boot.write(&format!("{document}# once more\n")),
+        }
+        boot.start().unwrap();
+        let name = bench.on_device("/data/etc/hostname");
+        assert_eq!(name.as_deref(), Some("gate-7\n"), "change {change}");
+        boot.start().unwrap();
+    }
+}
+
+/// A cut in the middle of a later document, or of taking the boot partition's over again: after the next start the device is as one of the two
+/// says, and stays so.
+#[test]
+fn cut_off_anywhere_the_device_is_as_one_document_says() {
+    let later = format!("name: gate-8\nhub: {{connection_string: \"{HUB}\"}}\n");
+    let start = || {
+        let bench = Bench::new();
+        Boot(&bench).write(&format!(
+            "name: gate-7\ntime: {{zone: UTC}}\nhub: {{connection_string: \"{HUB}\"}}\n"
+        ));
+        Boot(&bench).start().unwrap();
+        bench.write(&later);
+        bench
+    };
+    let whole = start();
+    let of_boot = Boot(&whole).effect();
+    run(&whole).unwrap();
+    let of_later = Boot(&whole).effect();
+    for again in [false, true] {
+        let mut steps = 0;
+        loop {
+            let bench = start();
+            let mut document = bench.document();
+            if again {
+                run(&bench).unwrap();
+                document = Boot(&bench).document();
+            }
+            let cut = provision_with(&Disk::failing_after(steps), &document, &bench.root(), NOW);
+            let first = Boot(&bench).start();
+            let effect = Boot(&bench).effect();
+            assert!(
+                effect == of_boot || effect == of_later && first.is_err(),
+                "after {steps} steps"
+            );
+            let second = Boot(&bench).start();
+            assert_eq!(second.is_err(), first.is_err(), "after {steps} steps");
+            assert_eq!(Boot(&bench).effect(), effect, "after {steps} steps");
+            if cut.is_ok() {
+                assert_eq!(
+                    effect,
+                    if again {
+                        of_boot.clone()
+                    } else {
+                        of_later.clone()
+                    }
+                );
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps > 20, "{steps} steps");
+    }
+}
+
 /// As above, but the repeat is another document: nothing of the first is left.
 #[test]
 fn cut_off_anywhere_another_document_takes_over() {

@@ -16,7 +16,7 @@ use crate::whole_file;
 /// Writes the Kubernetes manifests of an appliance
 ///
 /// One file per module, to be read and edited by people. A change of a generated file belongs into FILE.override next to it; an edit inside
-/// a generated file is reported and never overwritten. FILE-configuration.yaml is yours from the beginning.
+/// a generated file is reported and never overwritten. MODULE-configuration.yaml follows the description until you edit it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ManifestsArgs {

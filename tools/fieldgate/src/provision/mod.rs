@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
 use provisioning::{
-    ERRORS, FILE, ProvisionError, Provisioned, Status, provision, provision_schema, search,
+    ERRORS, FILE, Outcome, ProvisionError, Provisioned, Status, provision, provision_schema,
+    provision_typed_in, search, superseded_by,
 };
 use time::OffsetDateTime;
 
@@ -33,7 +34,8 @@ pub(crate) struct ProvisionArgs {
     #[arg(long, value_name = "FILE", group = "what")]
     apply: Option<PathBuf>,
 
-    /// Apply the first fieldgate-provision.yaml in these folders or right below them; none is no failure
+    /// Apply the first fieldgate-provision.yaml in these folders or right below them; none is no failure. One on the device's boot partition
+    /// is left alone when another was applied since and nobody has changed it
     #[arg(long, value_name = "DIR", num_args = 1.., group = "what")]
     search: Vec<PathBuf>,
 
@@ -70,7 +72,17 @@ pub(crate) fn run(args: &ProvisionArgs) -> Result<ExitCode> {
         return Ok(match search(&args.search) {
             Some(file) => {
                 say(&format!("found {}", file.display()));
-                apply(&file, root)
+                match superseded_by(&file, root)
+                    .with_context(|| format!("whether {} is new", file.display()))?
+                {
+                    Some(source) => {
+                        say(&format!(
+                            "nothing to do: it was taken over before and nobody has changed it since; in force is the later one from {source}"
+                        ));
+                        ExitCode::SUCCESS
+                    }
+                    None => apply(&file, root),
+                }
             }
             None => {
                 say(&format!(
@@ -114,7 +126,11 @@ fn check(file: &Path) -> ExitCode {
 }
 
 fn apply(file: &Path, root: &Path) -> ExitCode {
-    match provision(file, root, OffsetDateTime::now_utc()) {
+    tell(file, provision(file, root, OffsetDateTime::now_utc()))
+}
+
+fn tell(file: &Path, done: Result<Provisioned, ProvisionError>) -> ExitCode {
+    match done {
         Ok(done) => {
             report(file, &done);
             ExitCode::SUCCESS
@@ -165,9 +181,20 @@ fn status(root: &Path) -> Result<()> {
     if let Some(hash) = &status.document_sha256 {
         say(&format!("document {hash}"));
     }
+    if let Some(source) = &status.source {
+        say(&format!("from {source}"));
+    }
     say(&format!("by version {}", status.version));
     for error in &status.errors {
         say(error);
+    }
+    if let Some(in_force) = &status.in_force
+        && status.result != Outcome::Applied
+    {
+        say(&format!(
+            "in force since {} is the document from {}",
+            in_force.time, in_force.source
+        ));
     }
     Ok(())
 }
@@ -181,7 +208,8 @@ fn typed_in(root: &Path) -> Result<ExitCode> {
     let document = ask::document(&mut ask::Terminal)?;
     let file = folder.path().join(FILE);
     std::fs::write(&file, document).with_context(|| format!("writing {}", file.display()))?;
-    Ok(apply(&file, root))
+    let done = provision_typed_in(&file, root, OffsetDateTime::now_utc());
+    Ok(tell(&file, done))
 }
 
 /// A folder that is in memory, where there is one.
