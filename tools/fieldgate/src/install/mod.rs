@@ -2,6 +2,7 @@
 
 mod apply;
 mod bundle;
+mod imported;
 mod item;
 mod machine;
 mod manifests;
@@ -189,6 +190,7 @@ fn files(
         return Ok(done);
     }
     apply::apply(places, &plan, &mut record, tell)?;
+    imported::forget_changed(places, tell)?;
     let node = node_name(args)?;
     let node = node.as_deref();
     if args.agent {
