@@ -91,7 +91,7 @@ func (p *PubSub) consumer(ctx context.Context, topic string) (js.Consumer, error
 func (p *PubSub) handle(ctx context.Context, topic string, message js.Msg, handler pubsub.Handler) {
 	done := make(chan struct{})
 	defer close(done)
-	go p.keepAlive(message, done)
+	go p.keepAlive(ctx, message, done)
 
 	err := handler(ctx, &pubsub.NewMessage{
 		Topic:    topic,
@@ -109,13 +109,16 @@ func (p *PubSub) handle(ctx context.Context, topic string, message js.Msg, handl
 	}
 }
 
-// keepAlive tells the broker that the application is still at work, so that a message it holds is not delivered a second time.
-func (p *PubSub) keepAlive(message js.Msg, done <-chan struct{}) {
+// keepAlive tells the broker that the application is still at work, so that a message it holds is not delivered a second time. An application
+// that has left its subscription is not: what it did not answer comes again.
+func (p *PubSub) keepAlive(ctx context.Context, message js.Msg, done <-chan struct{}) {
 	tick := time.NewTicker(p.settings.AckWait / 3)
 	defer tick.Stop()
 	for {
 		select {
 		case <-done:
+			return
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 			_ = message.InProgress()
