@@ -127,3 +127,54 @@ func TestAUserHasAnInboxOfItsOwn(t *testing.T) {
 		other.Close()
 	}
 }
+
+// An application that is at work keeps what it holds, for as long as it takes; one that has left its subscription does not.
+func TestWhatAnApplicationLeftUnansweredComesAgain(t *testing.T) {
+	t.Parallel()
+	seed, public := newUser(t)
+	broker := startBroker(t, fmt.Sprintf("{nkey: %s}", public))
+	createStream(t, broker.url, seed)
+	component, err := initialise(map[string]string{"natsURL": broker.url, "nkeySeed": seed, "durableName": "reader-telemetry", "ackWait": "1s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer component.Close()
+	eventually(t, func() error {
+		return component.Publish(context.Background(), &pubsub.PublishRequest{Topic: "telemetry", Data: []byte(`{"id":"1"}`)})
+	})
+
+	answer := make(chan struct{})
+	defer close(answer)
+	holds := func(arrived chan<- struct{}) pubsub.Handler {
+		return func(context.Context, *pubsub.NewMessage) error {
+			arrived <- struct{}{}
+			<-answer
+			return nil
+		}
+	}
+	first, second := make(chan struct{}, 8), make(chan struct{}, 8)
+	atWork, leave := context.WithCancel(context.Background())
+	defer leave()
+	if err := component.Subscribe(atWork, pubsub.SubscribeRequest{Topic: "telemetry"}, holds(first)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-first:
+	case <-time.After(patience):
+		t.Fatal("nothing arrived")
+	}
+	select {
+	case <-first:
+		t.Fatal("it was delivered a second time to an application that is at work on it")
+	case <-time.After(3 * time.Second):
+	}
+	leave()
+	if err := component.Subscribe(context.Background(), pubsub.SubscribeRequest{Topic: "telemetry"}, holds(second)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-second:
+	case <-time.After(patience):
+		t.Fatal("what was left unanswered did not come again")
+	}
+}
