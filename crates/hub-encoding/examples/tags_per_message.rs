@@ -61,7 +61,14 @@ impl Group {
             device: format!("press-{device}"),
             group: "fast".into(),
         };
-        let names: Vec<String> = (0..TAGS).map(|tag| format!("press-{device}.{}-{tag:03}", ["temperature", "pressure", "flow", "state"][tag % 4])).collect();
+        let names: Vec<String> = (0..TAGS)
+            .map(|tag| {
+                format!(
+                    "press-{device}.{}-{tag:03}",
+                    ["temperature", "pressure", "flow", "state"][tag % 4]
+                )
+            })
+            .collect();
         let mut random = Random(0x9e37_79b9_7f4a_7c15 + device as u64);
         Self {
             template: EventTemplate::new(&identity, &Epoch::new(), &names),
@@ -89,7 +96,8 @@ impl Group {
                     return Reading::Bad(BadReason::Timeout);
                 }
                 let level = &mut self.levels[tag];
-                let decimals = |level: i64, digits: i32| Reading::float(level as f64 / 10f64.powi(digits));
+                let decimals =
+                    |level: i64, digits: i32| Reading::float(level as f64 / 10f64.powi(digits));
                 match model {
                     Model::F32 => {
                         *level += random.around_zero(3);
@@ -127,7 +135,9 @@ impl Group {
                             Reading::Good(Value::Int(*level % 7))
                         }
                         192..198 => decimals(*level, 1),
-                        _ => Reading::Good(Value::Text(format!("BFS{:05}", cycle / 100 + tag as u64).into())),
+                        _ => Reading::Good(Value::Text(
+                            format!("BFS{:05}", cycle / 100 + tag as u64).into(),
+                        )),
                     },
                 }
             })
@@ -135,7 +145,10 @@ impl Group {
         let at = OffsetDateTime::UNIX_EPOCH
             + Duration::seconds(1_795_000_000 + cycle as i64)
             + Duration::microseconds(random.next(9000) as i64);
-        self.template.render(cycle, at, readings.iter()).body.to_vec()
+        self.template
+            .render(cycle, at, readings.iter())
+            .body
+            .to_vec()
     }
 }
 
@@ -168,7 +181,9 @@ fn fill(encoding: Encoding, mut groups: Vec<Group>) -> Figures {
     let start = Instant::now();
     let message = batch.finish();
     spent += start.elapsed();
-    let (events, payload) = message.map(|message| (message.items.len(), message.payload)).unwrap_or_default();
+    let (events, payload) = message
+        .map(|message| (message.items.len(), message.payload))
+        .unwrap_or_default();
     let start = Instant::now();
     if let Err(error) = decode(&payload) {
         println!("{error}");
@@ -188,18 +203,29 @@ fn main() {
         ("f32", 1, Model::F32),
         ("still", 1, Model::Still),
     ];
-    println!("One message of at most {LIMIT} bytes, {TAGS} tags to an event. OPC Publisher's documentation: 300 to 475 tags in 256 KB.");
+    println!(
+        "One message of at most {LIMIT} bytes, {TAGS} tags to an event. OPC Publisher's documentation: 300 to 475 tags in 256 KB."
+    );
     if cfg!(debug_assertions) {
         println!("Not an optimized build: the times say nothing.");
     }
     println!();
-    println!("| signals | encoding | tags per message | events | payload bytes | bytes per tag | encode, µs per event | decode, µs per event |");
+    println!(
+        "| signals | encoding | tags per message | events | payload bytes | bytes per tag | encode, µs per event | decode, µs per event |"
+    );
     println!("|---|---|--:|--:|--:|--:|--:|--:|");
     for (name, devices, model) in scenarios {
         for format in Format::ALL {
             for gzip in [false, true] {
-                let groups = (0..devices).map(|device| Group::new(device, model)).collect();
-                let Figures { events, bytes, encode, decode } = fill(Encoding { format, gzip }, groups);
+                let groups = (0..devices)
+                    .map(|device| Group::new(device, model))
+                    .collect();
+                let Figures {
+                    events,
+                    bytes,
+                    encode,
+                    decode,
+                } = fill(Encoding { format, gzip }, groups);
                 let tags = events * TAGS;
                 println!(
                     "| {name} | `{}`{} | {tags} | {events} | {bytes} | {:.2} | {encode:.1} | {decode:.1} |",

@@ -8,7 +8,10 @@ use crate::compact::Columns;
 use crate::event::Measurement;
 use crate::json::deeper_than;
 use crate::opcua::{NetworkMessage, Writers};
-use crate::{CLOUDEVENTS_BATCH, EVENT_BYTES, EVENT_COST, Encoding, Format, GZIP, JSON, TEXT_BYTES, UTF_8, gzip};
+use crate::{
+    CLOUDEVENTS_BATCH, EVENT_BYTES, EVENT_COST, Encoding, Format, GZIP, JSON, TEXT_BYTES, UTF_8,
+    gzip,
+};
 
 /// An event that goes deeper than this travels alone: nobody's JSON parser shall fail for its neighbours' sake.
 const DEPTH: usize = 64;
@@ -78,7 +81,9 @@ pub enum Refusal {
     #[error("the message is full: finish it and add the event to the next one")]
     Full,
     /// It does not fit in a message of its own. It never will in this encoding: dead letter.
-    #[error("an event of {event} bytes makes a message of {message} bytes, the limit is {limit}: split it, or choose a smaller encoding")]
+    #[error(
+        "an event of {event} bytes makes a message of {message} bytes, the limit is {limit}: split it, or choose a smaller encoding"
+    )]
     TooLarge {
         /// Bytes of the event.
         event: usize,
@@ -264,7 +269,11 @@ impl<T> Batch<T> {
         if pieces.add(&piece, usize::from(!first), self.items.len() > 1) {
             return Ok(0);
         }
-        if first { self.single(event.to_vec(), event.len()) } else { Err(Refusal::Full) }
+        if first {
+            self.single(event.to_vec(), event.len())
+        } else {
+            Err(Refusal::Full)
+        }
     }
 
     fn place_compact(&mut self, event: &[u8]) -> Result<usize, Refusal> {
@@ -314,7 +323,9 @@ impl<T> Batch<T> {
             }
             _ => {
                 let mut message = NetworkMessage::new(&measurement);
-                let piece = message.data_set(&measurement, &self.writers, true).unwrap_or_default();
+                let piece = message
+                    .data_set(&measurement, &self.writers, true)
+                    .unwrap_or_default();
                 message.added(&measurement);
                 let mut pieces = Pieces::new(self.encoding, self.limit);
                 if pieces.add(&piece, message.end_bound(), true) {
@@ -330,7 +341,11 @@ impl<T> Batch<T> {
 
     /// An event that goes as it is, without others.
     fn alone(&mut self, event: &[u8]) -> Result<usize, Refusal> {
-        if self.items.is_empty() { self.single(event.to_vec(), event.len()) } else { Err(Refusal::Full) }
+        if self.items.is_empty() {
+            self.single(event.to_vec(), event.len())
+        } else {
+            Err(Refusal::Full)
+        }
     }
 
     /// The text of a message with one event, which may be too large before it is compressed.
@@ -345,7 +360,11 @@ impl<T> Batch<T> {
             return Err(too_large(text.len()));
         }
         let length = text.len();
-        let payload = if self.encoding.gzip { gzip::compress(&text) } else { Some(text) };
+        let payload = if self.encoding.gzip {
+            gzip::compress(&text)
+        } else {
+            Some(text)
+        };
         match payload {
             Some(payload) if payload.len() <= self.limit => {
                 self.body = Body::Closed(payload);
@@ -366,6 +385,8 @@ fn check(event: &[u8]) -> Result<(), Refusal> {
     if value.get().starts_with('{') {
         Ok(())
     } else {
-        Err(Refusal::NotJson("expected `{` at line 1 column 1".to_owned()))
+        Err(Refusal::NotJson(
+            "expected `{` at line 1 column 1".to_owned(),
+        ))
     }
 }

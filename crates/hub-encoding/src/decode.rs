@@ -26,13 +26,17 @@ pub enum DecodeError {
     #[error("the message's text is larger than {TEXT_BYTES} bytes; no batch makes such a one")]
     TooLarge,
     /// The events are larger than [`EVENT_BYTES`] together.
-    #[error("the message's events are larger than {EVENT_BYTES} bytes together; no batch makes such a message")]
+    #[error(
+        "the message's events are larger than {EVENT_BYTES} bytes together; no batch makes such a message"
+    )]
     TooManyEvents,
     /// Not JSON, or JSON of another form.
     #[error("the message is not JSON of an encoding that is known: {0}")]
     Json(#[from] serde_json::Error),
     /// JSON, but none of the encodings.
-    #[error("the message is neither an event, nor a batch of events, nor compact, nor an OPC UA NetworkMessage")]
+    #[error(
+        "the message is neither an event, nor a batch of events, nor compact, nor an OPC UA NetworkMessage"
+    )]
     Unknown,
     /// A later version of the compact form.
     #[error("the message is of version {0} of the compact form, this program reads up to {version}: update it", version = compact::VERSION)]
@@ -74,14 +78,22 @@ pub fn decode(payload: &[u8]) -> Result<Message, DecodeError> {
 fn decode_text(text: &[u8]) -> Result<Message, DecodeError> {
     if text.trim_ascii_start().starts_with(b"[") {
         let events: Vec<&RawValue> = serde_json::from_slice(text)?;
-        let bytes: usize = events.iter().map(|event| event.get().len() + EVENT_COST).sum();
+        let bytes: usize = events
+            .iter()
+            .map(|event| event.get().len() + EVENT_COST)
+            .sum();
         if bytes > EVENT_BYTES {
             return Err(DecodeError::TooManyEvents);
         }
         if events.iter().any(|event| !event.get().starts_with('{')) {
             return Err(DecodeError::Unknown);
         }
-        return Ok(Message::Events(events.into_iter().map(|event| event.get().to_owned()).collect()));
+        return Ok(Message::Events(
+            events
+                .into_iter()
+                .map(|event| event.get().to_owned())
+                .collect(),
+        ));
     }
     let marks: Marks<'_> = serde_json::from_slice(text)?;
     let is = |mark: &Option<Text<'_>>, word| mark.as_ref().is_some_and(|mark| mark.0 == word);

@@ -166,9 +166,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Measurement<'a> {
                         "id" => once(&mut id, map.next_value::<Text<'de>>()?.0)?,
                         "source" => once(&mut source, map.next_value::<Text<'de>>()?.0)?,
                         "subject" => once(&mut subject, map.next_value::<Text<'de>>()?.0)?,
-                        "partitionkey" => once(&mut partition_key, map.next_value::<Text<'de>>()?.0)?,
+                        "partitionkey" => {
+                            once(&mut partition_key, map.next_value::<Text<'de>>()?.0)?
+                        }
                         "sequence" => once(&mut sequence_text, map.next_value::<Text<'de>>()?.0)?,
-                        "datacontenttype" => once(&mut content_type, map.next_value::<Text<'de>>()?.0)?,
+                        "datacontenttype" => {
+                            once(&mut content_type, map.next_value::<Text<'de>>()?.0)?
+                        }
                         "time" => once(&mut time, string_token(&mut map)?)?,
                         "data" if kind.as_deref().is_none_or(|kind| kind == MEASUREMENTS_TYPE) => {
                             once(&mut data, map.next_value::<Data<'de>>()?)?;

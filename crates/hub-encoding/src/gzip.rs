@@ -76,7 +76,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn the_bound_holds_even_for_noise(seed in any::<u64>(), sizes in proptest::collection::vec(1usize..40_000, 1..6)) {
             let mut state = seed | 1;

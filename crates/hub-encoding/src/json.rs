@@ -161,16 +161,23 @@ pub(crate) fn parse_time(text: &str) -> Option<Decimal> {
     let month = Month::try_from(u8::try_from(number(5, 7)?).ok()?).ok()?;
     let day = u8::try_from(number(8, 10)?).ok()?;
     let date = Date::from_calendar_date(i32::try_from(number(0, 4)?).ok()?, month, day).ok()?;
-    let days = i64::from(date.to_julian_day()) - i64::from(OffsetDateTime::UNIX_EPOCH.to_julian_day());
+    let days =
+        i64::from(date.to_julian_day()) - i64::from(OffsetDateTime::UNIX_EPOCH.to_julian_day());
     let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
     let decimals = match bytes.len() {
         20 => 0,
         length @ 22..=30 if at(19, b'.') => length - 21,
         _ => return None,
     };
-    let fraction = if decimals == 0 { 0 } else { number(20, 20 + decimals)? };
+    let fraction = if decimals == 0 {
+        0
+    } else {
+        number(20, 20 + decimals)?
+    };
     let decimals = u32::try_from(decimals).ok()?;
-    let integer = seconds.checked_mul(10i64.pow(decimals))?.checked_add(fraction)?;
+    let integer = seconds
+        .checked_mul(10i64.pow(decimals))?
+        .checked_add(fraction)?;
     Some(Decimal { integer, decimals })
 }
 
@@ -197,9 +204,17 @@ pub(crate) fn push_time(out: &mut Vec<u8>, ticks: i64, decimals: u32) -> Option<
     put(u64::from(at.day()), 2, b"T");
     put(u64::from(at.hour()), 2, b":");
     put(u64::from(at.minute()), 2, b":");
-    put(u64::from(at.second()), 2, if decimals == 0 { b"Z" } else { b"." });
+    put(
+        u64::from(at.second()),
+        2,
+        if decimals == 0 { b"Z" } else { b"." },
+    );
     if decimals > 0 {
-        put(ticks.rem_euclid(unit).unsigned_abs(), decimals as usize, b"Z");
+        put(
+            ticks.rem_euclid(unit).unsigned_abs(),
+            decimals as usize,
+            b"Z",
+        );
     }
     Some(())
 }
@@ -255,12 +270,33 @@ mod tests {
     #[test]
     fn decimals_come_back_digit_for_digit_or_are_left_alone() {
         for same in [
-            "0", "-1", "35.0", "0.0", "0.05", "-0.5", "23.47", "4503599627370496", "0.000000000000001", "100", "-120.25",
+            "0",
+            "-1",
+            "35.0",
+            "0.0",
+            "0.05",
+            "-0.5",
+            "23.47",
+            "4503599627370496",
+            "0.000000000000001",
+            "100",
+            "-120.25",
         ] {
             assert_eq!(decimal_again(same).as_deref(), Some(same), "{same}");
         }
         for other in [
-            "-0", "-0.0", "1e3", "1E3", "1.50", "4503599627370497", "18446744073709551615", "0.0000000000000001", "true", "\"1\"", "", "-",
+            "-0",
+            "-0.0",
+            "1e3",
+            "1E3",
+            "1.50",
+            "4503599627370497",
+            "18446744073709551615",
+            "0.0000000000000001",
+            "true",
+            "\"1\"",
+            "",
+            "-",
         ] {
             assert_eq!(Decimal::parse(other.as_bytes()), None, "{other}");
         }
@@ -277,15 +313,30 @@ mod tests {
     #[test]
     fn times_come_back_character_for_character_or_are_left_alone() {
         for same in [
-            "2026-11-22T16:31:19.613576Z", "1970-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "0000-01-01T00:00:00Z",
-            "9999-12-31T23:59:59.999999Z", "2024-02-29T12:00:00.1Z", "2026-11-22T16:31:19.613576123Z",
+            "2026-11-22T16:31:19.613576Z",
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999Z",
+            "0000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+            "2024-02-29T12:00:00.1Z",
+            "2026-11-22T16:31:19.613576123Z",
         ] {
             assert_eq!(time_again(same).as_deref(), Some(same), "{same}");
         }
         for other in [
-            "2026-11-22T16:31:19+01:00", "2026-11-22t16:31:19z", "2026-02-29T00:00:00Z", "2026-11-22T24:00:00Z", "2026-11-22T23:59:60Z",
-            "2026-11-22 16:31:19Z", "2026-11-22T16:31:19.Z", "2026-11-22T16:31:19.1234567890Z", "9999-12-31T23:59:59.999999999Z", "", "Z",
-            "2026-1a-22T16:31:19Z", "ä026-11-22T16:31:1Z",
+            "2026-11-22T16:31:19+01:00",
+            "2026-11-22t16:31:19z",
+            "2026-02-29T00:00:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T23:59:60Z",
+            "2026-11-22 16:31:19Z",
+            "2026-11-22T16:31:19.Z",
+            "2026-11-22T16:31:19.1234567890Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "",
+            "Z",
+            "2026-1a-22T16:31:19Z",
+            "ä026-11-22T16:31:1Z",
         ] {
             assert_eq!(parse_time(other), None, "{other}");
         }

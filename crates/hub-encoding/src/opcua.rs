@@ -14,8 +14,8 @@ mod status;
 mod writers;
 
 pub(crate) use network_message::NetworkMessage;
-pub use reader::{DataSet, Field};
 pub(crate) use reader::read;
+pub use reader::{DataSet, Field};
 pub use status::StatusCode;
 pub use writers::Writers;
 

@@ -108,10 +108,15 @@ def part_events(part, known):
     module = stream["source"].rsplit("/", 1)[-1]
     device, group, epoch = stream["device"], stream["group"], stream["epoch"]
 
-    times, timestamps = cells(part["time"], time_text), named(part.get("timestamps", {}), time_text)
-    own_times = cells(part["timestamp"], time_text) if "timestamp" in part else None
-    attributes, bad = named(part.get("attributes", {})), named(part.get("bad", {}))
-    values = {tag: cells(column) for tag, column in zip(stream["tags"], part["values"]) if column is not None}
+    count = len(part["sequence"])
+
+    def named(member, text=None):
+        return {name: cells(column, count, text) for name, column in part.get(member, {}).items()}
+
+    times = cells(part["time"], count, time_text)
+    own_times = cells(part["timestamp"], count, time_text) if "timestamp" in part else None
+    attributes, bad, timestamps = named("attributes"), named("bad"), named("timestamps", time_text)
+    values = {tag: cells(column, count) for tag, column in zip(stream["tags"], part["values"]) if column is not None}
 
     sequence = 0
     for step in part["sequence"]:
@@ -140,19 +145,26 @@ def part_events(part, known):
         yield event
 
 
-def named(columns, text=None):
-    return {name: cells(column, text or number) for name, column in columns.items()}
-
-
 def row(columns):
     """The next cell of each column that is not empty."""
     next_cells = {name: next(column) for name, column in columns.items()}
     return {name: cell for name, cell in next_cells.items() if cell is not None}
 
 
-def cells(column, text=None):
-    """The cells of a column in whichever of the three forms; None where an event has none."""
-    text = text or number
+def cells(column, count, text=None):
+    """The cells of a column in whichever of its three forms; None where an event has none."""
+    if isinstance(column, list):
+        has = len(column)
+    elif "runs" in column:
+        has = sum(column["runs"][::2])
+    else:
+        has = len(column["delta"])
+    if has != count:
+        raise Unreadable(f"a column has {has} cells for {count} events")
+    return iterate(column, text or number)
+
+
+def iterate(column, text):
     if isinstance(column, list):
         yield from column
     elif "runs" in column:

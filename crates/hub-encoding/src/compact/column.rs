@@ -26,7 +26,9 @@ impl Tokens {
 
     fn get(&self, token: Token) -> &[u8] {
         let start = token.start as usize;
-        self.0.get(start..start + token.length as usize).unwrap_or_default()
+        self.0
+            .get(start..start + token.length as usize)
+            .unwrap_or_default()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -66,14 +68,35 @@ impl Column {
     /// Appends the column with `rows` cells. Never longer than its cells with a comma each and two brackets, `null` for an empty one.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, tokens: &Tokens, rows: usize, kind: Kind) {
         self.0.resize(rows, Token::default());
-        let text = |token: Token| if token.length == 0 { NULL } else { tokens.get(token) };
-        let array: usize = self.0.iter().map(|token| text(*token).len() + 1).sum::<usize>() + 1;
+        let text = |token: Token| {
+            if token.length == 0 {
+                NULL
+            } else {
+                tokens.get(token)
+            }
+        };
+        let array: usize = self
+            .0
+            .iter()
+            .map(|token| text(*token).len() + 1)
+            .sum::<usize>()
+            + 1;
         let runs = self.runs(tokens);
         let differences = self.differences(tokens, kind);
-        let shorter = |form: &Option<(usize, _)>, than: usize| form.as_ref().is_some_and(|(length, _)| *length < than);
-        if shorter(&runs, array.min(differences.as_ref().map_or(usize::MAX, |form| form.0))) {
+        let shorter = |form: &Option<(usize, _)>, than: usize| {
+            form.as_ref().is_some_and(|(length, _)| *length < than)
+        };
+        if shorter(
+            &runs,
+            array.min(differences.as_ref().map_or(usize::MAX, |form| form.0)),
+        ) {
             out.extend_from_slice(br#"{"runs":["#);
-            for (index, (count, token)) in runs.map(|form| form.1).unwrap_or_default().into_iter().enumerate() {
+            for (index, (count, token)) in runs
+                .map(|form| form.1)
+                .unwrap_or_default()
+                .into_iter()
+                .enumerate()
+            {
                 if index > 0 {
                     out.push(b',');
                 }
@@ -129,10 +152,17 @@ impl Column {
             }
         }
         let length = |(count, token): &(usize, Token)| {
-            let text = if token.length == 0 { NULL.len() } else { token.length as usize };
+            let text = if token.length == 0 {
+                NULL.len()
+            } else {
+                token.length as usize
+            };
             count.checked_ilog10().unwrap_or(0) as usize + 1 + text + 2
         };
-        Some((runs.iter().map(length).sum::<usize>() + r#"{"runs":[]}"#.len() - 1, runs))
+        Some((
+            runs.iter().map(length).sum::<usize>() + r#"{"runs":[]}"#.len() - 1,
+            runs,
+        ))
     }
 
     /// The column as integers and their differences, and the length of that form. None if not every cell can be one.
@@ -168,7 +198,11 @@ impl Column {
                 steps.push(None);
                 continue;
             };
-            let integer = if number.decimals == decimals { number.integer } else { number.scaled(decimals)? };
+            let integer = if number.decimals == decimals {
+                number.integer
+            } else {
+                number.scaled(decimals)?
+            };
             let step = integer.checked_sub(last)?;
             last = integer;
             length += integer_length(step) + 1;

@@ -125,7 +125,12 @@ impl Named {
 
 impl Columns {
     /// Takes an event, as columns if it is a measurement, if it fits into what is left of `bounded` for certain.
-    pub(crate) fn add(&mut self, measurement: Option<&Measurement<'_>>, event: &[u8], bounded: &mut Bounded) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        measurement: Option<&Measurement<'_>>,
+        event: &[u8],
+        bounded: &mut Bounded,
+    ) -> bool {
         let stream = measurement.map(|measurement| self.stream(measurement));
         // Once more after the open block was written.
         for attempt in 0..2 {
@@ -133,7 +138,11 @@ impl Columns {
                 (Some(measurement), Some(stream)) => self.growth(measurement, stream),
                 _ => event.len() + 1 + EVENT_FRAME,
             };
-            let head = if self.order.is_empty() { BLOCK_FRAME + NAME.len() + 40 } else { 0 };
+            let head = if self.order.is_empty() {
+                BLOCK_FRAME + NAME.len() + 40
+            } else {
+                0
+            };
             let text = self.bound + growth + head + END.len();
             if bounded.text() + text > TEXT_BYTES {
                 break;
@@ -176,7 +185,11 @@ impl Columns {
 
     /// The payload with everything that was added.
     pub(crate) fn finish(mut self, bounded: Bounded) -> Vec<u8> {
-        let mut last = if self.order.is_empty() { Vec::new() } else { self.block() };
+        let mut last = if self.order.is_empty() {
+            Vec::new()
+        } else {
+            self.block()
+        };
         last.extend_from_slice(END);
         bounded.finish(&last)
     }
@@ -184,20 +197,29 @@ impl Columns {
     /// The stream of an event, new if need be.
     fn stream(&mut self, measurement: &Measurement<'_>) -> usize {
         let absent = absent(measurement);
-        let (has_bad, has_timestamps) = (measurement.bad.is_some(), measurement.timestamps.is_some());
+        let (has_bad, has_timestamps) =
+            (measurement.bad.is_some(), measurement.timestamps.is_some());
         if let Some(stream) = self.streams.get(self.last)
             && stream.group == measurement.group
             && stream.device == measurement.device
             && stream.epoch == measurement.epoch
             && stream.source == measurement.source
-            && (stream.absent, stream.has_bad, stream.has_timestamps) == (absent, has_bad, has_timestamps)
+            && (stream.absent, stream.has_bad, stream.has_timestamps)
+                == (absent, has_bad, has_timestamps)
         {
             return self.last;
         }
         self.key.clear();
-        self.key.extend_from_slice(&[absent, u8::from(has_bad), u8::from(has_timestamps)]);
-        for part in [&measurement.source, &measurement.device, &measurement.group, &measurement.epoch] {
-            self.key.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        self.key
+            .extend_from_slice(&[absent, u8::from(has_bad), u8::from(has_timestamps)]);
+        for part in [
+            &measurement.source,
+            &measurement.device,
+            &measurement.group,
+            &measurement.epoch,
+        ] {
+            self.key
+                .extend_from_slice(&(part.len() as u64).to_le_bytes());
             self.key.extend_from_slice(part.as_bytes());
         }
         self.last = match self.numbers.get(&self.key) {
@@ -240,14 +262,23 @@ impl Columns {
             // A new tag's column gets empty cells for the events before this one.
             growth += EMPTY_CELL * rows * (stream.tags.len() - known);
         }
-        let values: usize = measurement.values.iter().map(|(_, token)| token.len() + 1).sum();
+        let values: usize = measurement
+            .values
+            .iter()
+            .map(|(_, token)| token.len() + 1)
+            .sum();
         growth += values + EMPTY_CELL * (stream.tags.len() - measurement.values.len());
         growth += measurement.time.len() + 1;
-        growth += if measurement.timestamp == measurement.time { EMPTY_CELL } else { measurement.timestamp.len() + 1 };
+        growth += if measurement.timestamp == measurement.time {
+            EMPTY_CELL
+        } else {
+            measurement.timestamp.len() + 1
+        };
         if rows > 0 && measurement.timestamp != measurement.time && stream.timestamp.is_empty() {
             growth += EMPTY_CELL * rows;
         }
-        growth += EMPTY_CELL * (stream.bad.used() + stream.timestamps.used() + stream.attributes.used());
+        growth +=
+            EMPTY_CELL * (stream.bad.used() + stream.timestamps.used() + stream.attributes.used());
         for (index, (name, token)) in measurement.bad.iter().flatten().enumerate() {
             growth += stream.bad.growth(name, index, token.len(), rows);
         }
@@ -361,7 +392,9 @@ impl Columns {
     /// Whether the events are in another order than stream by stream, the others last.
     fn interleaved(&self) -> bool {
         let place = |stream: &Option<usize>| {
-            stream.and_then(|stream| self.streams.get(stream)).map_or(usize::MAX, |stream| stream.place)
+            stream
+                .and_then(|stream| self.streams.get(stream))
+                .map_or(usize::MAX, |stream| stream.place)
         };
         !self.order.is_sorted_by_key(place)
     }
@@ -433,9 +466,14 @@ impl Stream {
                 push_string(out, text);
             }
             if self.absent != 0 {
-                let names = DERIVED.iter().enumerate().filter(|(bit, _)| self.absent & (1 << bit) != 0);
+                let names = DERIVED
+                    .iter()
+                    .enumerate()
+                    .filter(|(bit, _)| self.absent & (1 << bit) != 0);
                 let names: Vec<&str> = names.map(|(_, name)| *name).collect();
-                out.extend_from_slice(format!(",\"absent\":[\"{}\"]", names.join("\",\"")).as_bytes());
+                out.extend_from_slice(
+                    format!(",\"absent\":[\"{}\"]", names.join("\",\"")).as_bytes(),
+                );
             }
         }
         if self.named < self.tags.len() {
@@ -514,24 +552,46 @@ fn absent(measurement: &Measurement<'_>) -> u8 {
 }
 
 /// The attributes that are not what follows from the others.
-fn overrides<'m>(measurement: &'m Measurement<'_>) -> impl Iterator<Item = (&'static str, &'m str)> {
+fn overrides<'m>(
+    measurement: &'m Measurement<'_>,
+) -> impl Iterator<Item = (&'static str, &'m str)> {
     let id = (!is_own_id(measurement)).then_some(("id", measurement.id.as_ref()));
     let subject = measurement.subject.as_deref().filter(|subject| {
         let rest = subject.strip_prefix(measurement.device.as_ref());
         rest.and_then(|rest| rest.strip_prefix('/')) != Some(measurement.group.as_ref())
     });
-    let partition_key = measurement.partition_key.as_deref().filter(|key| *key != measurement.device);
-    let sequence = measurement.sequence_text.as_deref().filter(|text| !is_padded(text, measurement.sequence));
-    let content_type = measurement.content_type.as_deref().filter(|text| *text != DATA_CONTENT_TYPE);
-    let derived = DERIVED.into_iter().zip([subject, partition_key, sequence, content_type]);
-    id.into_iter().chain(derived.filter_map(|(name, text)| text.map(|text| (name, text))))
+    let partition_key = measurement
+        .partition_key
+        .as_deref()
+        .filter(|key| *key != measurement.device);
+    let sequence = measurement
+        .sequence_text
+        .as_deref()
+        .filter(|text| !is_padded(text, measurement.sequence));
+    let content_type = measurement
+        .content_type
+        .as_deref()
+        .filter(|text| *text != DATA_CONTENT_TYPE);
+    let derived = DERIVED
+        .into_iter()
+        .zip([subject, partition_key, sequence, content_type]);
+    id.into_iter()
+        .chain(derived.filter_map(|(name, text)| text.map(|text| (name, text))))
 }
 
 /// Whether the id is `{module}/{device}/{group}/{epoch}/{sequence}`.
 fn is_own_id(measurement: &Measurement<'_>) -> bool {
     let mut rest = measurement.id.as_ref();
-    for part in [module_of(&measurement.source), &measurement.device, &measurement.group, &measurement.epoch] {
-        match rest.strip_prefix(part).and_then(|rest| rest.strip_prefix('/')) {
+    for part in [
+        module_of(&measurement.source),
+        &measurement.device,
+        &measurement.group,
+        &measurement.epoch,
+    ] {
+        match rest
+            .strip_prefix(part)
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
             Some(after) => rest = after,
             None => return false,
         }

@@ -81,7 +81,10 @@ struct Stream {
 enum Column<'a> {
     Cells(Vec<&'a str>),
     Runs(Vec<(u64, &'a str)>),
-    Delta { decimals: u32, steps: Vec<Option<i64>> },
+    Delta {
+        decimals: u32,
+        steps: Vec<Option<i64>>,
+    },
 }
 
 #[derive(Default)]
@@ -137,7 +140,9 @@ fn read_block(
     for part in &block.streams {
         let stream = streams.entry(part.stream);
         match stream {
-            std::collections::hash_map::Entry::Occupied(mut known) => known.get_mut().name_tags(part),
+            std::collections::hash_map::Entry::Occupied(mut known) => {
+                known.get_mut().name_tags(part)
+            }
             std::collections::hash_map::Entry::Vacant(place) => {
                 let mut stream = Stream::new(part)?;
                 stream.name_tags(part);
@@ -147,7 +152,9 @@ fn read_block(
         let columns = 2 + part.values.len() + part.attributes.0.len();
         let columns = columns + part.bad.as_ref().map_or(0, |bad| bad.0.len());
         let columns = columns + part.timestamps.as_ref().map_or(0, |times| times.0.len());
-        events.cells = events.cells.saturating_add((columns as u64).saturating_mul(part.sequence.len() as u64));
+        events.cells = events
+            .cells
+            .saturating_add((columns as u64).saturating_mul(part.sequence.len() as u64));
         if events.cells > CELLS {
             return Err(DecodeError::TooManyEvents);
         }
@@ -157,12 +164,18 @@ fn read_block(
     let mut next = |place: Option<usize>, events: &mut Events| -> Result<(), DecodeError> {
         let event = match place {
             Some(place) => {
-                let rows = rows.get_mut(place).ok_or_else(|| invalid("`order` names a stream that is not in the block"))?;
-                let stream = streams.get(&rows.part.stream).ok_or_else(|| invalid("a stream is not defined"))?;
+                let rows = rows
+                    .get_mut(place)
+                    .ok_or_else(|| invalid("`order` names a stream that is not in the block"))?;
+                let stream = streams
+                    .get(&rows.part.stream)
+                    .ok_or_else(|| invalid("a stream is not defined"))?;
                 rows.next(stream)?
             }
             None => {
-                let other = others.next().ok_or_else(|| invalid("`order` has more events than `other`"))?;
+                let other = others
+                    .next()
+                    .ok_or_else(|| invalid("`order` has more events than `other`"))?;
                 other.get().to_owned()
             }
         };
@@ -194,7 +207,11 @@ impl Stream {
             let number = part.stream;
             text.as_ref()
                 .map(|text| text.0.clone().into_owned())
-                .ok_or_else(|| invalid(format!("stream {number} has no `{name}` where it comes first")))
+                .ok_or_else(|| {
+                    invalid(format!(
+                        "stream {number} has no `{name}` where it comes first"
+                    ))
+                })
         };
         Ok(Self {
             source: text(&part.source, "source")?,
@@ -245,12 +262,21 @@ impl<'p, 'a> Rows<'p, 'a> {
             row: 0,
             sequence: 0,
             time: Cursor::new(&part.time, rows, Kind::Time)?,
-            timestamp: part.timestamp.as_ref().map(|column| Cursor::new(column, rows, Kind::Time)).transpose()?,
+            timestamp: part
+                .timestamp
+                .as_ref()
+                .map(|column| Cursor::new(column, rows, Kind::Time))
+                .transpose()?,
             attributes: named(Some(&part.attributes), Kind::Value)?,
             values: part
                 .values
                 .iter()
-                .map(|column| column.as_ref().map(|column| Cursor::new(column, rows, Kind::Value)).transpose())
+                .map(|column| {
+                    column
+                        .as_ref()
+                        .map(|column| Cursor::new(column, rows, Kind::Value))
+                        .transpose()
+                })
                 .collect::<Result<_, _>>()?,
             bad: named(part.bad.as_ref(), Kind::Value)?,
             timestamps: named(part.timestamps.as_ref(), Kind::Time)?,
@@ -260,7 +286,11 @@ impl<'p, 'a> Rows<'p, 'a> {
 
     /// The next event, with its members in the order in which [`measurement::EventTemplate`] has them.
     fn next(&mut self, stream: &Stream) -> Result<String, DecodeError> {
-        let step = self.part.sequence.get(self.row).ok_or_else(|| invalid("`order` has more events than a stream"))?;
+        let step = self
+            .part
+            .sequence
+            .get(self.row)
+            .ok_or_else(|| invalid("`order` has more events than a stream"))?;
         self.row += 1;
         self.sequence = self
             .sequence
@@ -276,7 +306,10 @@ impl<'p, 'a> Rows<'p, 'a> {
             if !column.next(&mut self.cell)? {
                 continue;
             }
-            match std::iter::once("id").chain(DERIVED).position(|known| known == *name) {
+            match std::iter::once("id")
+                .chain(DERIVED)
+                .position(|known| known == *name)
+            {
                 Some(place) => own[place] = Some(self.cell.clone()),
                 None => {
                     extensions.push(b',');
@@ -288,18 +321,31 @@ impl<'p, 'a> Rows<'p, 'a> {
         }
         let [id, subject, partition_key, sequence_text, content_type] = own;
 
-        let Stream { source, device, group, epoch, absent, .. } = stream;
+        let Stream {
+            source,
+            device,
+            group,
+            epoch,
+            absent,
+            ..
+        } = stream;
         let mut out = Vec::with_capacity(512 + 24 * self.values.len());
         out.extend_from_slice(br#"{"specversion":"1.0","id":"#);
         match id {
             Some(id) => out.extend_from_slice(&id),
-            None => push_string(&mut out, &format!("{}/{device}/{group}/{epoch}/{sequence}", module_of(source))),
+            None => push_string(
+                &mut out,
+                &format!("{}/{device}/{group}/{epoch}/{sequence}", module_of(source)),
+            ),
         }
         out.extend_from_slice(br#","source":"#);
         push_string(&mut out, source);
         out.extend_from_slice(br#","type":"#);
         push_string(&mut out, measurement::MEASUREMENTS_TYPE);
-        let attribute = |out: &mut Vec<u8>, place: usize, own: Option<Vec<u8>>, derived: &dyn Fn() -> String| {
+        let attribute = |out: &mut Vec<u8>,
+                         place: usize,
+                         own: Option<Vec<u8>>,
+                         derived: &dyn Fn() -> String| {
             if absent[place] {
                 return;
             }
@@ -350,7 +396,10 @@ impl<'p, 'a> Rows<'p, 'a> {
             if comma {
                 out.push(b',');
             }
-            let key = stream.tags.get(place).ok_or_else(|| invalid("more columns in `values` than tags"))?;
+            let key = stream
+                .tags
+                .get(place)
+                .ok_or_else(|| invalid("more columns in `values` than tags"))?;
             out.extend_from_slice(key);
             if column.next(&mut out)? {
                 comma = true;
@@ -412,11 +461,16 @@ impl<'p, 'a> Cursor<'p, 'a> {
     fn new(column: &'p Column<'a>, rows: usize, kind: Kind) -> Result<Self, DecodeError> {
         let cells = match column {
             Column::Cells(cells) => cells.len() as u64,
-            Column::Runs(runs) => runs.iter().try_fold(0u64, |sum, (count, _)| sum.checked_add(*count)).unwrap_or(u64::MAX),
+            Column::Runs(runs) => runs
+                .iter()
+                .try_fold(0u64, |sum, (count, _)| sum.checked_add(*count))
+                .unwrap_or(u64::MAX),
             Column::Delta { steps, .. } => steps.len() as u64,
         };
         if cells != rows as u64 {
-            return Err(invalid(format!("a column has {cells} cells for {rows} events")));
+            return Err(invalid(format!(
+                "a column has {cells} cells for {rows} events"
+            )));
         }
         if let Column::Delta { decimals, .. } = column
             && *decimals > if kind == Kind::Time { 9 } else { 15 }
@@ -455,12 +509,16 @@ impl<'p, 'a> Cursor<'p, 'a> {
                 let step = steps.get(self.place).ok_or_else(short)?;
                 self.place += 1;
                 let Some(step) = step else { return Ok(false) };
-                self.sum = self.sum.checked_add(*step).ok_or_else(|| invalid("a sum of differences is beyond 64 bits"))?;
+                self.sum = self
+                    .sum
+                    .checked_add(*step)
+                    .ok_or_else(|| invalid("a sum of differences is beyond 64 bits"))?;
                 match self.kind {
                     Kind::Value => push_decimal(out, self.sum, *decimals),
                     Kind::Time => {
                         out.push(b'"');
-                        push_time(out, self.sum, *decimals).ok_or_else(|| invalid("a time is not in the years 0 to 9999"))?;
+                        push_time(out, self.sum, *decimals)
+                            .ok_or_else(|| invalid("a time is not in the years 0 to 9999"))?;
                         out.push(b'"');
                     }
                 }
@@ -513,7 +571,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Column<'a> {
                 match (steps, runs) {
                     (Some(steps), None) => Ok(Column::Delta { decimals, steps }),
                     (None, Some(runs)) => Ok(Column::Runs(runs)),
-                    _ => Err(A::Error::custom("a column has neither or both of `runs` and `delta`")),
+                    _ => Err(A::Error::custom(
+                        "a column has neither or both of `runs` and `delta`",
+                    )),
                 }
             }
         }

@@ -18,7 +18,10 @@ pub(crate) struct NetworkMessage {
 
 /// The `source` without its last part: one publisher is one appliance.
 fn publisher_of(source: &str) -> &str {
-    source.strip_suffix(module_of(source)).and_then(|rest| rest.strip_suffix('/')).unwrap_or_default()
+    source
+        .strip_suffix(module_of(source))
+        .and_then(|rest| rest.strip_suffix('/'))
+        .unwrap_or_default()
 }
 
 impl NetworkMessage {
@@ -32,7 +35,12 @@ impl NetworkMessage {
     }
 
     /// The event as a DataSetMessage, with what comes before it. None if it is of another publisher: a NetworkMessage has but one.
-    pub(crate) fn data_set(&self, event: &Measurement<'_>, writers: &Writers, first: bool) -> Option<Vec<u8>> {
+    pub(crate) fn data_set(
+        &self,
+        event: &Measurement<'_>,
+        writers: &Writers,
+        first: bool,
+    ) -> Option<Vec<u8>> {
         if publisher_of(&event.source) != self.publisher {
             return None;
         }
@@ -48,10 +56,18 @@ impl NetworkMessage {
             out.push(b',');
         }
         let name = format!("{}/{}", event.device, event.group);
-        let time = event.time.strip_prefix('"').and_then(|time| time.strip_suffix('"')).and_then(parse_time);
+        let time = event
+            .time
+            .strip_prefix('"')
+            .and_then(|time| time.strip_suffix('"'))
+            .and_then(parse_time);
         let seconds = time.map(|time| time.integer / 10i64.pow(time.decimals));
         let bad = || event.bad.iter().flatten();
-        let fields = event.values.iter().chain(bad()).map(|(name, _)| name.as_ref());
+        let fields = event
+            .values
+            .iter()
+            .chain(bad())
+            .map(|(name, _)| name.as_ref());
         let (id, version) = writers.get(&format!("{}\n{name}", event.source), fields, seconds);
 
         out.extend_from_slice(br#"{"DataSetWriterId":"#);
@@ -71,15 +87,26 @@ impl NetworkMessage {
         out.extend_from_slice(event.time.as_bytes());
         if bad().next().is_some() {
             out.push(b',');
-            push_status(&mut out, if event.values.is_empty() { BAD } else { SUB_NORMAL });
+            push_status(
+                &mut out,
+                if event.values.is_empty() {
+                    BAD
+                } else {
+                    SUB_NORMAL
+                },
+            );
         }
         // Every event has all tags of its group.
         out.extend_from_slice(br#","MessageType":"ua-keyframe","Payload":{"#);
         let mut comma = false;
         let source_time = |out: &mut Vec<u8>, index: usize, name: &str| {
-            let Some(times) = &event.timestamps else { return };
+            let Some(times) = &event.timestamps else {
+                return;
+            };
             let expected = times.get(index).filter(|(known, _)| known == name);
-            if let Some((_, time)) = expected.or_else(|| times.iter().find(|(known, _)| known == name)) {
+            if let Some((_, time)) =
+                expected.or_else(|| times.iter().find(|(known, _)| known == name))
+            {
                 out.extend_from_slice(br#","SourceTimestamp":"#);
                 out.extend_from_slice(time.as_bytes());
             }
@@ -118,7 +145,10 @@ impl NetworkMessage {
         let mut out = Vec::with_capacity(self.end_bound());
         out.extend_from_slice(br#"],"MessageId":"#);
         // Events are unique for ever, so a message of these events is, too.
-        push_string(&mut out, &format!("{}+{}-{:016x}", self.first_id, self.events - 1, self.ids));
+        push_string(
+            &mut out,
+            &format!("{}+{}-{:016x}", self.first_id, self.events - 1, self.ids),
+        );
         out.push(b'}');
         out
     }

@@ -103,7 +103,10 @@ impl<'de> Deserialize<'de> for Payload {
             fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str("fields by name")
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Payload, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Payload, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
@@ -123,7 +126,11 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<DataSet>, DecodeError> {
         return Err(DecodeError::TooManyEvents);
     }
     let publisher = message.publisher_id;
-    Ok(message.messages.into_iter().map(|message| data_set(&publisher, message)).collect())
+    Ok(message
+        .messages
+        .into_iter()
+        .map(|message| data_set(&publisher, message))
+        .collect())
 }
 
 fn data_set(publisher: &str, message: DataSetMessage) -> DataSet {
@@ -135,7 +142,12 @@ fn data_set(publisher: &str, message: DataSetMessage) -> DataSet {
         sequence: message.sequence_number,
         version: message.meta_data_version.major_version,
         timestamp: message.timestamp,
-        fields: message.payload.0.into_iter().map(|(name, value)| (name, field(value))).collect(),
+        fields: message
+            .payload
+            .0
+            .into_iter()
+            .map(|(name, value)| (name, field(value)))
+            .collect(),
     }
 }
 

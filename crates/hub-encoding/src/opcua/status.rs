@@ -26,13 +26,16 @@ pub(super) const SUB_NORMAL: (u32, &str) = (0x4095_0000, "UncertainSubNormal");
 
 /// The StatusCode of a bad reason. Numbers and names: Part 6, A.2 (Opc.Ua.StatusCodes.csv).
 pub(super) fn of_reason(word: &str) -> (u32, &'static str) {
-    let Some(reason) = BadReason::ALL.into_iter().find(|reason| reason.as_str() == word) else {
+    let Some(reason) = BadReason::ALL
+        .into_iter()
+        .find(|reason| reason.as_str() == word)
+    else {
         return BAD;
     };
     match reason {
-        BadReason::NoConnection | BadReason::GatewayPathUnavailable | BadReason::GatewayTargetFailed => {
-            (0x8031_0000, "BadNoCommunication")
-        }
+        BadReason::NoConnection
+        | BadReason::GatewayPathUnavailable
+        | BadReason::GatewayTargetFailed => (0x8031_0000, "BadNoCommunication"),
         BadReason::Timeout => (0x800A_0000, "BadTimeout"),
         BadReason::BadResponse => (0x8005_0000, "BadCommunicationError"),
         BadReason::IllegalFunction => (0x803D_0000, "BadNotSupported"),

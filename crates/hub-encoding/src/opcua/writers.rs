@@ -31,7 +31,12 @@ struct Writer {
 
 impl Writers {
     /// The number and version of a writer whose fields are `fields`, in whatever order, at `time` (seconds since 1970).
-    pub(super) fn get<'f>(&self, writer: &str, fields: impl Iterator<Item = &'f str>, time: Option<i64>) -> (u16, u32) {
+    pub(super) fn get<'f>(
+        &self,
+        writer: &str,
+        fields: impl Iterator<Item = &'f str>,
+        time: Option<i64>,
+    ) -> (u16, u32) {
         // A sum, because a tag that turns bad changes its place.
         let fields = fields.fold(0u64, |sum, field| sum.wrapping_add(hash(field)));
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,12 +70,15 @@ impl Writers {
 }
 
 fn version(time: Option<i64>) -> u32 {
-    time.and_then(|time| u32::try_from(time - YEAR_2000).ok()).unwrap_or(1)
+    time.and_then(|time| u32::try_from(time - YEAR_2000).ok())
+        .unwrap_or(1)
 }
 
 /// FNV-1a.
 pub(super) fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -84,16 +92,32 @@ mod tests {
         let (id, one) = writers.get("press-1/fast", ["a", "b"].into_iter(), at);
         assert!(id >= FIRST);
         assert_eq!(one, 100);
-        assert_eq!(writers.get("press-1/fast", ["b", "a"].into_iter(), at), (id, 100));
-        assert_eq!(writers.get("press-1/fast", ["a"].into_iter(), at), (id, 101));
-        assert_eq!(writers.clone().get("press-1/fast", ["a"].into_iter(), None), (id, 101));
-        assert_eq!(Writers::default().get("press-1/fast", ["a"].into_iter(), at).0, id);
+        assert_eq!(
+            writers.get("press-1/fast", ["b", "a"].into_iter(), at),
+            (id, 100)
+        );
+        assert_eq!(
+            writers.get("press-1/fast", ["a"].into_iter(), at),
+            (id, 101)
+        );
+        assert_eq!(
+            writers.clone().get("press-1/fast", ["a"].into_iter(), None),
+            (id, 101)
+        );
+        assert_eq!(
+            Writers::default()
+                .get("press-1/fast", ["a"].into_iter(), at)
+                .0,
+            id
+        );
     }
 
     #[test]
     fn no_two_writers_have_one_number() {
         let writers = Writers::default();
-        let ids: HashSet<u16> = (0..5000).map(|n| writers.get(&n.to_string(), [].into_iter(), None).0).collect();
+        let ids: HashSet<u16> = (0..5000)
+            .map(|n| writers.get(&n.to_string(), [].into_iter(), None).0)
+            .collect();
         assert_eq!(ids.len(), 5000);
     }
 }

@@ -1,8 +1,6 @@
 //! `compact` loses nothing, whatever events it is given.
 
-mod common;
-
-use common::{encoding, events_of, messages, press, values};
+use crate::common::{encoding, events_of, messages, press, values};
 use hub_encoding::{Format, Message, decode};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -24,8 +22,12 @@ fn number() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         (-1000i64..1000).prop_map(Value::from),
         (-100_000i64..100_000, 0..6).prop_map(|(n, digits)| json!(n as f64 / 10f64.powi(digits))),
-        any::<f64>().prop_filter("JSON has no other", |n| n.is_finite()).prop_map(|n| json!(n)),
-        any::<f32>().prop_filter("JSON has no other", |n| n.is_finite()).prop_map(|n| json!(f64::from(n))),
+        any::<f64>()
+            .prop_filter("JSON has no other", |n| n.is_finite())
+            .prop_map(|n| json!(n)),
+        any::<f32>()
+            .prop_filter("JSON has no other", |n| n.is_finite())
+            .prop_map(|n| json!(f64::from(n))),
     ]
 }
 
@@ -34,8 +36,14 @@ fn scalar() -> impl Strategy<Value = Value> {
 }
 
 fn time() -> impl Strategy<Value = String> {
-    let micros = (1_700_000_000i64..1_900_000_000, 0u32..1_000_000)
-        .prop_map(|(s, us)| measurement::rfc3339_micros(time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(s) * 1_000_000_000 + i128::from(us) * 1000).unwrap()));
+    let micros = (1_700_000_000i64..1_900_000_000, 0u32..1_000_000).prop_map(|(s, us)| {
+        measurement::rfc3339_micros(
+            time::OffsetDateTime::from_unix_timestamp_nanos(
+                i128::from(s) * 1_000_000_000 + i128::from(us) * 1000,
+            )
+            .unwrap(),
+        )
+    });
     prop_oneof![
         8 => micros,
         1 => prop::sample::select(vec!["2026-11-22T16:31:19Z", "2026-11-22T16:31:19.5Z", "2026-11-22T17:31:19.613576+01:00", "1969-07-20T20:17:40.123456789Z", "soon", ""])
@@ -60,9 +68,16 @@ fn measurement_event() -> impl Strategy<Value = Value> {
         option::weighted(0.8, option::weighted(0.1, word())),
         option::weighted(0.8, option::weighted(0.1, word())),
         option::weighted(0.8, option::weighted(0.1, word())),
-        btree_map(prop::sample::select(vec!["traceparent", "x", "note"]), scalar(), 0..2),
+        btree_map(
+            prop::sample::select(vec!["traceparent", "x", "note"]),
+            scalar(),
+            0..2,
+        ),
         // Something no column holds.
-        option::weighted(0.05, prop::sample::select(vec!["member", "value", "attribute", "bad"])),
+        option::weighted(
+            0.05,
+            prop::sample::select(vec!["member", "value", "attribute", "bad"]),
+        ),
     );
     (data, odd, time(), option::weighted(0.1, time()), word()).prop_map(|(data, odd, time, timestamp, module)| {
         let (device, group, epoch, sequence, values, bad, timestamps) = data;
@@ -112,7 +127,7 @@ fn any_event() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_event_comes_back_as_it_was(events in vec(any_event(), 1..40), gzip in any::<bool>(), limit in prop_oneof![Just(LIMIT), 6_000usize..12_000]) {
@@ -151,7 +166,10 @@ fn own_event(sequence: usize, values: &str) -> Vec<u8> {
 #[test]
 fn events_of_our_own_come_back_byte_for_byte() {
     let events = press("press-1", 40, 300);
-    let good: Vec<_> = events.into_iter().filter(|event| event.ends_with(br#""bad":{}}}"#)).collect();
+    let good: Vec<_> = events
+        .into_iter()
+        .filter(|event| event.ends_with(br#""bad":{}}}"#))
+        .collect();
     assert!(good.len() > 200);
     for gzip in [false, true] {
         let decoded: Vec<_> = messages(encoding(Format::Compact, gzip), LIMIT, &good)
@@ -161,13 +179,20 @@ fn events_of_our_own_come_back_byte_for_byte() {
                 Message::DataSets(_) => panic!(),
             })
             .collect();
-        assert!(decoded.iter().map(String::as_bytes).eq(good.iter().map(Vec::as_slice)));
+        assert!(
+            decoded
+                .iter()
+                .map(String::as_bytes)
+                .eq(good.iter().map(Vec::as_slice))
+        );
     }
 }
 
 #[test]
 fn events_of_several_devices_keep_their_order() {
-    let streams: Vec<_> = (0..5).map(|n| press(&format!("press-{n}"), 10, 50)).collect();
+    let streams: Vec<_> = (0..5)
+        .map(|n| press(&format!("press-{n}"), 10, 50))
+        .collect();
     let mut events = Vec::new();
     for row in 0..50 {
         for (number, stream) in streams.iter().enumerate() {
@@ -178,18 +203,29 @@ fn events_of_several_devices_keep_their_order() {
         }
     }
     for limit in [LIMIT, 8_000] {
-        assert_eq!(events_of(&messages(encoding(Format::Compact, true), limit, &events)), values(&events));
+        assert_eq!(
+            events_of(&messages(encoding(Format::Compact, true), limit, &events)),
+            values(&events)
+        );
     }
 }
 
 #[test]
 fn tags_that_come_and_go_and_a_group_with_new_tags_are_kept() {
     let events: Vec<_> = (0..400)
-        .map(|n| own_event(n, &format!(r#"{{"a{}":{n},"b":true,"c{}":"x"}}"#, n % 7, n / 50)))
+        .map(|n| {
+            own_event(
+                n,
+                &format!(r#"{{"a{}":{n},"b":true,"c{}":"x"}}"#, n % 7, n / 50),
+            )
+        })
         .collect();
     for limit in [LIMIT, 3_000] {
         for gzip in [false, true] {
-            assert_eq!(events_of(&messages(encoding(Format::Compact, gzip), limit, &events)), values(&events));
+            assert_eq!(
+                events_of(&messages(encoding(Format::Compact, gzip), limit, &events)),
+                values(&events)
+            );
         }
     }
 }
@@ -198,8 +234,12 @@ fn tags_that_come_and_go_and_a_group_with_new_tags_are_kept() {
 fn a_compact_message_is_a_fraction_of_the_events() {
     let events = press("press-1", 200, 60);
     let plain: usize = events.iter().map(Vec::len).sum();
-    let compact = messages(encoding(Format::Compact, false), LIMIT, &events)[0].payload.len();
-    let compressed = messages(encoding(Format::Compact, true), LIMIT, &events)[0].payload.len();
+    let compact = messages(encoding(Format::Compact, false), LIMIT, &events)[0]
+        .payload
+        .len();
+    let compressed = messages(encoding(Format::Compact, true), LIMIT, &events)[0]
+        .payload
+        .len();
     assert!(compact * 5 < plain, "{compact} of {plain}");
     assert!(compressed * 15 < plain, "{compressed} of {plain}");
 }

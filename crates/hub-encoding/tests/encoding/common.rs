@@ -1,12 +1,10 @@
 //! Events for tests: those of our own modules, and odd ones of somebody else's.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use hub_encoding::{Batch, Encoding, Finished, Format, Message, decode};
 use measurement::{BadReason, Epoch, EventTemplate, Reading, StreamIdentity, Value};
 use time::OffsetDateTime;
 
-pub const ENCODINGS: [Encoding; 6] = [
+pub(crate) const ENCODINGS: [Encoding; 6] = [
     encoding(Format::Plain, false),
     encoding(Format::Plain, true),
     encoding(Format::Compact, false),
@@ -15,15 +13,15 @@ pub const ENCODINGS: [Encoding; 6] = [
     encoding(Format::OpcuaPubsub, true),
 ];
 
-pub const fn encoding(format: Format, gzip: bool) -> Encoding {
+pub(crate) const fn encoding(format: Format, gzip: bool) -> Encoding {
     Encoding { format, gzip }
 }
 
 /// Small numbers that look random and are the same in every run.
-pub struct Noise(pub u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -32,7 +30,7 @@ impl Noise {
 }
 
 /// Events of a press with `tags` tags, a quarter of them counters, states and texts, one of them bad now and then.
-pub fn press(device: &str, tags: usize, events: usize) -> Vec<Vec<u8>> {
+pub(crate) fn press(device: &str, tags: usize, events: usize) -> Vec<Vec<u8>> {
     let identity = StreamIdentity {
         appliance: "gate-7".into(),
         module: "modbus-reader".into(),
@@ -52,19 +50,28 @@ pub fn press(device: &str, tags: usize, events: usize) -> Vec<Vec<u8>> {
                         _ if noise.next() % 500 == 0 => Reading::Bad(BadReason::Timeout),
                         0 => Reading::Good(Value::UInt(u64::MAX - 5000 + event as u64)),
                         1 => Reading::Good(Value::Bool(levels[tag] > 2000)),
-                        2 if tag == 2 => Reading::Good(Value::Text(format!("order \"{}\"", event / 10).into())),
+                        2 if tag == 2 => {
+                            Reading::Good(Value::Text(format!("order \"{}\"", event / 10).into()))
+                        }
                         _ => Reading::float(levels[tag] as f64 / 100.0),
                     }
                 })
                 .collect();
             let at = OffsetDateTime::from_unix_timestamp(1_790_000_000 + event as i64).unwrap();
-            template.render(event as u64 + 1, at, readings.iter()).body.to_vec()
+            template
+                .render(event as u64 + 1, at, readings.iter())
+                .body
+                .to_vec()
         })
         .collect()
 }
 
 /// Puts all events into messages, and checks what every caller relies on.
-pub fn messages(encoding: Encoding, limit: usize, events: &[Vec<u8>]) -> Vec<Finished<usize>> {
+pub(crate) fn messages(
+    encoding: Encoding,
+    limit: usize,
+    events: &[Vec<u8>],
+) -> Vec<Finished<usize>> {
     let mut batch = Batch::new(encoding, limit);
     let mut messages = Vec::new();
     for (number, event) in events.iter().enumerate() {
@@ -72,20 +79,29 @@ pub fn messages(encoding: Encoding, limit: usize, events: &[Vec<u8>]) -> Vec<Fin
             assert_eq!(refused.why, hub_encoding::Refusal::Full);
             messages.extend(batch.finish());
             assert!(batch.is_empty());
-            batch.add(event, refused.item).expect("an empty batch takes every event that can be sent");
+            batch
+                .add(event, refused.item)
+                .expect("an empty batch takes every event that can be sent");
         }
     }
     messages.extend(batch.finish());
     for message in &messages {
-        assert!(message.payload.len() <= limit, "{} bytes, {encoding:?}", message.payload.len());
+        assert!(
+            message.payload.len() <= limit,
+            "{} bytes, {encoding:?}",
+            message.payload.len()
+        );
     }
-    let items: Vec<usize> = messages.iter().flat_map(|message| message.items.clone()).collect();
+    let items: Vec<usize> = messages
+        .iter()
+        .flat_map(|message| message.items.clone())
+        .collect();
     assert_eq!(items, (0..events.len()).collect::<Vec<_>>());
     messages
 }
 
 /// The events of messages as JSON values.
-pub fn events_of(messages: &[Finished<usize>]) -> Vec<serde_json::Value> {
+pub(crate) fn events_of(messages: &[Finished<usize>]) -> Vec<serde_json::Value> {
     messages
         .iter()
         .flat_map(|message| match decode(&message.payload).unwrap() {
@@ -99,6 +115,9 @@ pub fn events_of(messages: &[Finished<usize>]) -> Vec<serde_json::Value> {
         .collect()
 }
 
-pub fn values(events: &[Vec<u8>]) -> Vec<serde_json::Value> {
-    events.iter().map(|event| serde_json::from_slice(event).unwrap()).collect()
+pub(crate) fn values(events: &[Vec<u8>]) -> Vec<serde_json::Value> {
+    events
+        .iter()
+        .map(|event| serde_json::from_slice(event).unwrap())
+        .collect()
 }
