@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::Text;
 use crate::opcua::{self, DataSet};
 use crate::{EVENT_BYTES, EVENT_COST, TEXT_BYTES, compact, gzip};
 
@@ -50,9 +49,9 @@ pub enum DecodeError {
 #[derive(Deserialize)]
 struct Marks<'a> {
     #[serde(borrow)]
-    encoding: Option<Text<'a>>,
+    encoding: Option<&'a RawValue>,
     #[serde(borrow, rename = "MessageType")]
-    message_type: Option<Text<'a>>,
+    message_type: Option<&'a RawValue>,
     #[serde(borrow)]
     specversion: Option<&'a RawValue>,
 }
@@ -96,13 +95,15 @@ fn decode_text(text: &[u8]) -> Result<Message, DecodeError> {
         ));
     }
     let marks: Marks<'_> = serde_json::from_slice(text)?;
-    let is = |mark: &Option<Text<'_>>, word| mark.as_ref().is_some_and(|mark| mark.0 == word);
+    let is = |mark: Option<&RawValue>, word: &str| {
+        mark.and_then(|mark| mark.get().strip_prefix('"')?.strip_suffix('"')) == Some(word)
+    };
     if marks.specversion.is_some() {
         let event = std::str::from_utf8(text).map_err(|_| DecodeError::Unknown)?;
         Ok(Message::Events(vec![event.to_owned()]))
-    } else if is(&marks.encoding, compact::NAME) {
+    } else if is(marks.encoding, compact::NAME) {
         compact::read(text).map(Message::Events)
-    } else if is(&marks.message_type, opcua::MESSAGE_TYPE) {
+    } else if is(marks.message_type, opcua::MESSAGE_TYPE) {
         opcua::read(text).map(Message::DataSets)
     } else {
         Err(DecodeError::Unknown)

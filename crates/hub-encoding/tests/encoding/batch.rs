@@ -26,7 +26,11 @@ fn noise(bytes: usize) -> String {
 fn a_single_plain_event_goes_as_it_is() {
     let event =
         b" {\"specversion\":\"1.0\", \"id\":\"a\",\"source\":\"/x\",\"type\":\"t\"} ".to_vec();
-    let message = &messages(encoding(Format::Plain, false), LIMIT, &[event.clone()])[0];
+    let message = &messages(
+        encoding(Format::Plain, false),
+        LIMIT,
+        std::slice::from_ref(&event),
+    )[0];
     assert_eq!(message.payload, event);
     assert_eq!(
         (message.content_type, message.content_encoding),

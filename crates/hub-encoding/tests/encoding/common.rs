@@ -47,7 +47,7 @@ pub(crate) fn press(device: &str, tags: usize, events: usize) -> Vec<Vec<u8>> {
                 .map(|tag| {
                     levels[tag] += (noise.next() % 7) as i64 - 3;
                     match tag % 8 {
-                        _ if noise.next() % 500 == 0 => Reading::Bad(BadReason::Timeout),
+                        _ if noise.next().is_multiple_of(500) => Reading::Bad(BadReason::Timeout),
                         0 => Reading::Good(Value::UInt(u64::MAX - 5000 + event as u64)),
                         1 => Reading::Good(Value::Bool(levels[tag] > 2000)),
                         2 if tag == 2 => {
