@@ -134,21 +134,13 @@ impl Columns {
         let stream = measurement.map(|measurement| self.stream(measurement));
         // Once more after the open block was written.
         for attempt in 0..2 {
-            let growth = match (measurement, stream) {
-                (Some(measurement), Some(stream)) => self.growth(measurement, stream),
-                _ => event.len() + 1 + EVENT_FRAME,
-            };
-            let head = if self.order.is_empty() {
-                BLOCK_FRAME + NAME.len() + 40
-            } else {
-                0
-            };
-            let text = self.bound + growth + head + END.len();
+            let growth = self.growth(measurement, stream, event) + self.head();
+            let text = self.bound + growth + END.len();
             if bounded.text() + text > TEXT_BYTES {
                 break;
             }
             if bounded.fits(text) {
-                self.bound += growth + head;
+                self.bound += growth;
                 self.set(measurement, stream, event);
                 return true;
             }
@@ -169,10 +161,7 @@ impl Columns {
     /// Takes an event whatever it makes.
     pub(crate) fn add_unbounded(&mut self, measurement: Option<&Measurement<'_>>, event: &[u8]) {
         let stream = measurement.map(|measurement| self.stream(measurement));
-        if let (Some(measurement), Some(stream)) = (measurement, stream) {
-            // Looks up the tags.
-            self.growth(measurement, stream);
-        }
+        self.bound += self.growth(measurement, stream, event) + self.head();
         self.set(measurement, stream, event);
     }
 
@@ -234,10 +223,25 @@ impl Columns {
         self.last
     }
 
-    /// The most that a measurement adds to the open block. Looks its tags up on the way.
-    fn growth(&mut self, measurement: &Measurement<'_>, number: usize) -> usize {
-        let Some(stream) = self.streams.get_mut(number) else {
-            return 0;
+    /// What a block takes beside its events.
+    fn head(&self) -> usize {
+        if self.order.is_empty() {
+            BLOCK_FRAME + NAME.len() + 40
+        } else {
+            0
+        }
+    }
+
+    /// The most that an event adds to the open block. Looks its tags up on the way.
+    fn growth(
+        &mut self,
+        measurement: Option<&Measurement<'_>>,
+        number: Option<usize>,
+        event: &[u8],
+    ) -> usize {
+        let stream = number.and_then(|number| self.streams.get_mut(number));
+        let (Some(measurement), Some(stream)) = (measurement, stream) else {
+            return event.len() + 1 + EVENT_FRAME;
         };
         let rows = stream.sequences.len();
         let mut growth = EVENT_FRAME;
@@ -381,6 +385,12 @@ impl Columns {
             self.other.clear();
         }
         out.push(b'}');
+        debug_assert!(
+            out.len() <= self.bound,
+            "{} above {}",
+            out.len(),
+            self.bound
+        );
         self.open.clear();
         self.order.clear();
         self.tokens.clear();
