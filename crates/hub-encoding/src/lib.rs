@@ -24,8 +24,8 @@
 //! * The events of a message come out in the order in which they were added. `plain` and `compact` lose nothing: the decoded events are
 //!   equal to the added ones, as JSON, with every number digit for digit.
 //! * The same events added to a new batch make the same bytes.
-//! * No input makes the decoder panic, and none makes it use more than about 128 MiB: [`TEXT_BYTES`] bounds what it unpacks,
-//!   [`EVENT_BYTES`] what it gives back. No batch makes a message above these bounds.
+//! * No input makes the decoder panic, and its memory is bounded: [`TEXT_BYTES`] bounds what it unpacks, [`EVENT_BYTES`] what it gives back,
+//!   and what it builds in between is at most some fifty times the former for the most hostile text. No batch makes a message above these.
 
 mod batch;
 mod bounded;

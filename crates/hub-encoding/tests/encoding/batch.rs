@@ -23,6 +23,15 @@ fn noise(bytes: usize) -> String {
 }
 
 #[test]
+fn formats_have_words_for_configurations() {
+    for format in Format::ALL {
+        assert_eq!(Format::from_word(format.as_str()), Some(format));
+    }
+    assert_eq!(Format::from_word("opcua"), None);
+    assert_eq!(Format::default().as_str(), "plain");
+}
+
+#[test]
 fn a_single_plain_event_goes_as_it_is() {
     let event =
         b" {\"specversion\":\"1.0\", \"id\":\"a\",\"source\":\"/x\",\"type\":\"t\"} ".to_vec();
