@@ -2,7 +2,10 @@
 
 mod column;
 mod columns;
+mod cursor;
+mod form;
 mod reader;
+mod stream;
 
 pub(crate) use columns::Columns;
 pub(crate) use reader::read;

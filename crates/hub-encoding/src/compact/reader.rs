@@ -1,16 +1,16 @@
 //! Reads compact messages, from anybody: every count is checked before it is believed.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
+use super::column::Kind;
+use super::cursor::Cursor;
+use super::form::{Block, Document, Named, Part};
 use super::{DATA_CONTENT_TYPE, DERIVED, VERSION};
 use crate::decode::DecodeError;
 use crate::event::module_of;
-use crate::json::{Text, push_decimal, push_integer, push_string, push_time};
+use crate::json::{Text, push_integer, push_string};
 use crate::{EVENT_BYTES, EVENT_COST};
 
 /// Most cells of one message: a message of a batch has fewer, because an empty one counts five bytes of an open block there.
@@ -19,52 +19,6 @@ const CELLS: u64 = 256 << 20;
 #[derive(Deserialize)]
 struct Version {
     version: u32,
-}
-
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    blocks: Vec<Block<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Block<'a> {
-    order: Option<Vec<i64>>,
-    #[serde(borrow)]
-    streams: Vec<Part<'a>>,
-    #[serde(borrow, default)]
-    other: Vec<&'a RawValue>,
-}
-
-/// A stream in a block.
-#[derive(Deserialize)]
-struct Part<'a> {
-    stream: u64,
-    #[serde(borrow)]
-    source: Option<Text<'a>>,
-    #[serde(borrow)]
-    device: Option<Text<'a>>,
-    #[serde(borrow)]
-    group: Option<Text<'a>>,
-    #[serde(borrow)]
-    epoch: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    absent: Vec<Text<'a>>,
-    #[serde(borrow, default)]
-    tags: Vec<Text<'a>>,
-    sequence: Vec<i128>,
-    #[serde(borrow)]
-    time: Column<'a>,
-    #[serde(borrow)]
-    timestamp: Option<Column<'a>>,
-    #[serde(borrow, default)]
-    attributes: Named<'a>,
-    #[serde(borrow)]
-    values: Vec<Option<Column<'a>>>,
-    #[serde(borrow)]
-    bad: Option<Named<'a>>,
-    #[serde(borrow)]
-    timestamps: Option<Named<'a>>,
 }
 
 /// What is known of a stream after its first block.
@@ -77,21 +31,6 @@ struct Stream {
     /// `"name":` of each tag.
     tags: Vec<Box<[u8]>>,
 }
-
-enum Column<'a> {
-    Cells(Vec<&'a str>),
-    Runs(Vec<(u64, &'a str)>),
-    Delta {
-        decimals: u32,
-        steps: Vec<Option<i64>>,
-    },
-}
-
-#[derive(Default)]
-struct Named<'a>(Vec<(Text<'a>, Column<'a>)>);
-
-/// Counts and texts by turns.
-struct Runs<'a>(Vec<(u64, &'a str)>);
 
 /// The events of a message that says it is compact.
 pub(crate) fn read(text: &[u8]) -> Result<Vec<String>, DecodeError> {
@@ -127,7 +66,7 @@ impl Events {
     }
 }
 
-fn invalid(what: impl Into<String>) -> DecodeError {
+pub(super) fn invalid(what: impl Into<String>) -> DecodeError {
     DecodeError::Compact(what.into())
 }
 
@@ -440,185 +379,4 @@ fn object(out: &mut Vec<u8>, columns: &mut [(&str, Cursor<'_, '_>)]) -> Result<(
     }
     out.push(b'}');
     Ok(())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Value,
-    Time,
-}
-
-/// Where the next cell of a column is.
-struct Cursor<'p, 'a> {
-    column: &'p Column<'a>,
-    kind: Kind,
-    place: usize,
-    used: u64,
-    sum: i64,
-}
-
-impl<'p, 'a> Cursor<'p, 'a> {
-    fn new(column: &'p Column<'a>, rows: usize, kind: Kind) -> Result<Self, DecodeError> {
-        let cells = match column {
-            Column::Cells(cells) => cells.len() as u64,
-            Column::Runs(runs) => runs
-                .iter()
-                .try_fold(0u64, |sum, (count, _)| sum.checked_add(*count))
-                .unwrap_or(u64::MAX),
-            Column::Delta { steps, .. } => steps.len() as u64,
-        };
-        if cells != rows as u64 {
-            return Err(invalid(format!(
-                "a column has {cells} cells for {rows} events"
-            )));
-        }
-        if let Column::Delta { decimals, .. } = column
-            && *decimals > if kind == Kind::Time { 9 } else { 15 }
-        {
-            return Err(invalid(format!("a column has {decimals} decimals")));
-        }
-        Ok(Self {
-            column,
-            kind,
-            place: 0,
-            used: 0,
-            sum: 0,
-        })
-    }
-
-    /// Appends the next cell. False if it is empty.
-    fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
-        let short = || invalid("a column is too short");
-        let text = match self.column {
-            Column::Cells(cells) => {
-                let text = cells.get(self.place).ok_or_else(short)?;
-                self.place += 1;
-                text
-            }
-            Column::Runs(runs) => {
-                let mut run = runs.get(self.place).ok_or_else(short)?;
-                while self.used >= run.0 {
-                    self.place += 1;
-                    self.used = 0;
-                    run = runs.get(self.place).ok_or_else(short)?;
-                }
-                self.used += 1;
-                run.1
-            }
-            Column::Delta { decimals, steps } => {
-                let step = steps.get(self.place).ok_or_else(short)?;
-                self.place += 1;
-                let Some(step) = step else { return Ok(false) };
-                self.sum = self
-                    .sum
-                    .checked_add(*step)
-                    .ok_or_else(|| invalid("a sum of differences is beyond 64 bits"))?;
-                match self.kind {
-                    Kind::Value => push_decimal(out, self.sum, *decimals),
-                    Kind::Time => {
-                        out.push(b'"');
-                        push_time(out, self.sum, *decimals)
-                            .ok_or_else(|| invalid("a time is not in the years 0 to 9999"))?;
-                        out.push(b'"');
-                    }
-                }
-                return Ok(true);
-            }
-        };
-        if text == "null" {
-            return Ok(false);
-        }
-        out.extend_from_slice(text.as_bytes());
-        Ok(true)
-    }
-}
-
-/// A cell of a column: no arrays and objects, which no writer puts there.
-fn cell<E: serde::de::Error>(raw: &RawValue) -> Result<&str, E> {
-    match raw.get().as_bytes().first() {
-        Some(b'[' | b'{') | None => Err(E::custom("a cell is an array or an object")),
-        _ => Ok(raw.get()),
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Column<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = Column<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a column: an array, or an object with `runs` or `delta`")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut cells: A) -> Result<Self::Value, A::Error> {
-                let mut column = Vec::new();
-                while let Some(raw) = cells.next_element::<&'de RawValue>()? {
-                    column.push(cell(raw)?);
-                }
-                Ok(Column::Cells(column))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut decimals, mut steps, mut runs) = (0u32, None, None);
-                while let Some(Text(key)) = map.next_key()? {
-                    match key.as_ref() {
-                        "decimals" => decimals = map.next_value()?,
-                        "delta" => steps = Some(map.next_value::<Vec<Option<i64>>>()?),
-                        "runs" => runs = Some(map.next_value::<Runs<'de>>()?.0),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                match (steps, runs) {
-                    (Some(steps), None) => Ok(Column::Delta { decimals, steps }),
-                    (None, Some(runs)) => Ok(Column::Runs(runs)),
-                    _ => Err(A::Error::custom(
-                        "a column has neither or both of `runs` and `delta`",
-                    )),
-                }
-            }
-        }
-        deserializer.deserialize_any(Form)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Runs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Runs<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("counts and values by turns")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut cells: A) -> Result<Self::Value, A::Error> {
-                let mut runs = Vec::new();
-                while let Some(count) = cells.next_element::<u64>()? {
-                    let raw = cells.next_element::<&'de RawValue>()?;
-                    let raw = raw.ok_or_else(|| A::Error::custom("a count without a value"))?;
-                    runs.push((count, cell(raw)?));
-                }
-                Ok(Runs(runs))
-            }
-        }
-        deserializer.deserialize_seq(Pairs)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Named<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("columns by name")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut columns = Vec::new();
-                while let Some(name) = map.next_key::<Text<'de>>()? {
-                    columns.push((name, map.next_value()?));
-                }
-                Ok(Named(columns))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
 }
