@@ -1,4 +1,4 @@
-//! Reads NetworkMessages as this crate writes them, and those of others as far as they have the same members.
+//! Reads NetworkMessages as this crate writes them, and those of others as far as they have the same members and single values.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -78,6 +78,7 @@ struct Version {
 struct DataValue {
     #[serde(default)]
     ua_type: u8,
+    #[serde(default, deserialize_with = "scalar")]
     value: Option<Value>,
     status: Option<Status>,
     source_timestamp: Option<String>,
@@ -89,6 +90,36 @@ struct Status {
     #[serde(default)]
     code: u32,
     symbol: Option<String>,
+}
+
+/// A number, true, false, a text or null. No others are written, and trees of them take many times the memory of their text.
+fn scalar<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    struct Scalar;
+    impl serde::de::Visitor<'_> for Scalar {
+        type Value = Option<Value>;
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a number, true, false or a text")
+        }
+        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+            Ok(Some(value.into()))
+        }
+        fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(Some(value.into()))
+        }
+        fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+            Ok(Some(value.into()))
+        }
+        fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+            Ok(Some(value.into()))
+        }
+        fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+            Ok(Some(value.into()))
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Scalar)
 }
 
 /// Fields in their order.

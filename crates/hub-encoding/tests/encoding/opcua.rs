@@ -116,3 +116,26 @@ fn another_appliance_is_another_network_message() {
     );
     assert_eq!(messages.len(), 3);
 }
+
+#[test]
+fn a_value_that_is_a_tree_is_not_built() {
+    let text = |value: &str| {
+        format!(
+            r#"{{"MessageType":"ua-data","Messages":[{{"Payload":{{"a":{{"Value":{value}}}}}}}]}}"#
+        )
+    };
+    for value in ["[1]", "{}"] {
+        let error = decode(text(value).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("a number, true, false or a text"), "{error}");
+    }
+    for value in [
+        "1",
+        "-1.5",
+        "true",
+        "null",
+        "\"x\\n\"",
+        "18446744073709551615",
+    ] {
+        assert!(decode(text(value).as_bytes()).is_ok(), "{value}");
+    }
+}
