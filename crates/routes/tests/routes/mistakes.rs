@@ -1,8 +1,6 @@
 //! What is said about rules that cannot be: every mistake at once, with its place and its remedy.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod document;
+use crate::document;
 
 /// Asserts that a document has exactly these problems: where each begins, and words of its message.
 fn assert_problems(text: &str, expected: &[(&str, &str)]) {

@@ -1,15 +1,13 @@
 //! The cases in `golden.yaml`: rules, an event, and what must come of it. A case that shall change is a change that users notice.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod document;
-
 use std::collections::BTreeMap;
 
 use measurement::Envelope;
 use routes::{Event, Explanation, Routes, Treatment};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use crate::document;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
