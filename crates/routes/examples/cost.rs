@@ -11,7 +11,12 @@ use serde_json::json;
 /// A measurement of so many tags.
 fn event(tags: usize) -> String {
     let values: serde_json::Map<_, _> = (0..tags)
-        .map(|tag| (format!("tag-{tag:03}"), json!(f64::from(u32::try_from(tag).unwrap()) * 1.25)))
+        .map(|tag| {
+            (
+                format!("tag-{tag:03}"),
+                json!(f64::from(u32::try_from(tag).unwrap()) * 1.25),
+            )
+        })
         .collect();
     json!({
         "specversion": "1.0", "id": "modbus-reader/press-1/fast/0mws20guhtjksx9uz/4", "source": "/fieldgate/gate-7/modbus-reader",
@@ -56,7 +61,10 @@ fn main() {
         ("1 rule on an extension attribute", rules(1, extension)),
         ("1 rule on data", rules(1, data)),
         ("10 rules on data", rules(10, data)),
-        ("10 rules on data that the subject keeps from it", rules(10, late)),
+        (
+            "10 rules on data that the subject keeps from it",
+            rules(10, late),
+        ),
         ("100 rules on data", rules(100, data)),
     ];
     for tags in [4, 40] {
@@ -64,11 +72,25 @@ fn main() {
         let body = text.as_bytes();
         println!("event of {tags} tags, {} bytes", body.len());
         let parse = time(|| drop(black_box(Envelope::parse(black_box(body)).unwrap())));
-        println!("  {:9.2} µs  reading its attributes, for comparison", parse.as_secs_f64() * 1e6);
-        let whole = time(|| drop(black_box(serde_json::from_slice::<serde_json::Value>(black_box(body)).unwrap())));
-        println!("  {:9.2} µs  reading all of it, for comparison", whole.as_secs_f64() * 1e6);
+        println!(
+            "  {:9.2} µs  reading its attributes, for comparison",
+            parse.as_secs_f64() * 1e6
+        );
+        let whole = time(|| {
+            drop(black_box(
+                serde_json::from_slice::<serde_json::Value>(black_box(body)).unwrap(),
+            ))
+        });
+        println!(
+            "  {:9.2} µs  reading all of it, for comparison",
+            whole.as_secs_f64() * 1e6
+        );
         let envelope = Envelope::parse(body).unwrap();
-        let event = Event { topic: "telemetry", envelope: &envelope, body };
+        let event = Event {
+            topic: "telemetry",
+            envelope: &envelope,
+            body,
+        };
         for (name, routes) in &sets {
             let cost = time(|| drop(black_box(routes.route(black_box(&event)))));
             println!("  {:9.2} µs  {name}", cost.as_secs_f64() * 1e6);

@@ -24,8 +24,10 @@ pub const MOST_ROUTES: usize = 256;
 pub const DEEPEST: usize = 8;
 
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
-const BATCH_BYTES: (ByteSize, ByteSize) =
-    (ByteSize::from_kib(1), ByteSize::from_bytes(MESSAGE_BYTES as u64));
+const BATCH_BYTES: (ByteSize, ByteSize) = (
+    ByteSize::from_kib(1),
+    ByteSize::from_bytes(MESSAGE_BYTES as u64),
+);
 const BATCH_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
 
 /// What rules refer to elsewhere in the document.
@@ -49,7 +51,10 @@ pub fn check(
         problems,
     };
     if routes.len() > MOST_ROUTES {
-        let message = format!("has {} rules; at most {MOST_ROUTES} are allowed", routes.len());
+        let message = format!(
+            "has {} rules; at most {MOST_ROUTES} are allowed",
+            routes.len()
+        );
         checker.problems.add(at.clone(), message);
     }
     for (index, route) in routes.iter().enumerate() {
@@ -70,7 +75,10 @@ fn names(routes: &[RouteConfiguration], at: &Path, problems: &mut Problems) {
             problems.add(here, format!("is not a name; use {NAME_RULE}"));
         } else if let Some(first) = seen.get(route.name.as_str()) {
             let place = problems.location(at.join(*first).join("name"));
-            problems.add(here, format!("is the name of the rule at {place}, too; rename one"));
+            problems.add(
+                here,
+                format!("is the name of the rule at {place}, too; rename one"),
+            );
         } else {
             seen.insert(&route.name, index);
         }
@@ -87,7 +95,11 @@ fn unreachable(routes: &[RouteConfiguration], at: &Path, problems: &mut Problems
                 "can never be reached: the rule at {place} takes every event; move this rule before it, or remove it"
             );
             problems.add(at.join(index), message);
-        } else if let Some(first) = routes.iter().take(index).position(|before| before.when == route.when) {
+        } else if let Some(first) = routes
+            .iter()
+            .take(index)
+            .position(|before| before.when == route.when)
+        {
             let place = problems.location(at.join(first));
             let message = format!(
                 "can never be reached: the rule at {place} has the same conditions; change them, or remove one of the two"
@@ -136,10 +148,12 @@ impl Checker<'_, '_> {
             }
         }
         if let Some(priority) = priority {
-            self.problems.check_range(at.join("priority"), priority, 0..=HIGHEST_PRIORITY);
+            self.problems
+                .check_range(at.join("priority"), priority, 0..=HIGHEST_PRIORITY);
         }
         if let Some(ttl) = ttl {
-            self.problems.check_range(at.join("ttl"), ttl, SHORTEST_TTL..=Duration::MAX);
+            self.problems
+                .check_range(at.join("ttl"), ttl, SHORTEST_TTL..=Duration::MAX);
         }
         if let Some(identity) = identity {
             self.identity(identity, &at.join("identity"));
@@ -160,17 +174,23 @@ impl Checker<'_, '_> {
             return;
         }
         let message = match known {
-            [] => "names an identity of the hub, but the document gives none a name; remove it".to_owned(),
-            _ => format!("is not the name of an identity of the hub; use one of {}", known.join(", ")),
+            [] => "names an identity of the hub, but the document gives none a name; remove it"
+                .to_owned(),
+            _ => format!(
+                "is not the name of an identity of the hub; use one of {}",
+                known.join(", ")
+            ),
         };
         self.problems.add(at.clone(), message);
     }
 
     fn batch(&mut self, batch: &BatchConfiguration, at: &Path) {
         let (least, most) = BATCH_BYTES;
-        self.problems.check_range(at.join("max_bytes"), &batch.max_bytes, least..=most);
+        self.problems
+            .check_range(at.join("max_bytes"), &batch.max_bytes, least..=most);
         let (shortest, longest) = BATCH_DELAY;
-        self.problems.check_range(at.join("max_delay"), &batch.max_delay, shortest..=longest);
+        self.problems
+            .check_range(at.join("max_delay"), &batch.max_delay, shortest..=longest);
     }
 
     fn properties(&mut self, properties: &BTreeMap<String, PropertyConfiguration>, at: &Path) {
@@ -192,7 +212,9 @@ impl Checker<'_, '_> {
                 }
                 PropertyConfiguration::Taken(taken) => {
                     match (&taken.attribute, &taken.data) {
-                        (Some(attribute), None) => self.attribute(attribute, &here.join("attribute"), false),
+                        (Some(attribute), None) => {
+                            self.attribute(attribute, &here.join("attribute"), false)
+                        }
                         (None, Some(path)) => {
                             if let Err(message) = data_path::parse(path) {
                                 self.problems.add(here.join("data"), message);
@@ -246,14 +268,21 @@ impl Checker<'_, '_> {
         if depth > DEEPEST {
             self.problems.add(
                 at.clone(),
-                format!("is nested too deep; all, any and not may stand in each other {DEEPEST} times"),
+                format!(
+                    "is nested too deep; all, any and not may stand in each other {DEEPEST} times"
+                ),
             );
             return;
         }
         if let Some(topic) = topic {
             self.topic(topic, &at.join("topic"));
         }
-        for (key, patterns) in [("topic", topic), ("type", kind), ("source", source), ("subject", subject)] {
+        for (key, patterns) in [
+            ("topic", topic),
+            ("type", kind),
+            ("source", source),
+            ("subject", subject),
+        ] {
             if let Some(patterns) = patterns {
                 self.patterns(patterns, &at.join(key));
             }
@@ -294,7 +323,8 @@ impl Checker<'_, '_> {
 
     fn not_empty(&mut self, is_empty: bool, at: &Path, what: &str) {
         if is_empty {
-            self.problems.add(at.clone(), format!("is empty; name {what}, or remove it"));
+            self.problems
+                .add(at.clone(), format!("is empty; name {what}, or remove it"));
         }
     }
 
@@ -373,7 +403,8 @@ impl Checker<'_, '_> {
             ..written.clone()
         };
         if written.exists == Some(false) && others != Comparisons::default() {
-            let message = "can never hold together with the others here: what is absent is nothing else";
+            let message =
+                "can never hold together with the others here: what is absent is nothing else";
             self.problems.add(at.join("exists"), message);
         }
         self.range(written, at);

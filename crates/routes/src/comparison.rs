@@ -70,8 +70,12 @@ impl Comparison {
         [
             exists.map(|exists| if exists { Self::Exists } else { Self::Absent }),
             is.map(Self::Kind),
-            equals.as_ref().map(|scalar| choices(std::slice::from_ref(scalar))),
-            not_equals.as_ref().map(|scalar| Self::IsNot(Choice::exact(scalar))),
+            equals
+                .as_ref()
+                .map(|scalar| choices(std::slice::from_ref(scalar))),
+            not_equals
+                .as_ref()
+                .map(|scalar| Self::IsNot(Choice::exact(scalar))),
             one_of.as_deref().map(choices),
             matches.as_ref().map(Self::of_patterns),
             above.as_ref().map(bound).map(Self::Above),
@@ -167,7 +171,8 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Is(choices) => {
-                let has_star = |choice: &Choice| matches!(choice, Choice::Text(pattern) if pattern.has_star());
+                let has_star =
+                    |choice: &Choice| matches!(choice, Choice::Text(pattern) if pattern.has_star());
                 let (word, several) = if choices.iter().any(has_star) {
                     ("matches", "matches one of")
                 } else {

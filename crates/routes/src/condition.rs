@@ -187,7 +187,9 @@ impl Condition {
 impl Leaf {
     fn failing(&self, view: &View<'_, '_>) -> Option<&Comparison> {
         let value = view.value(self.subject);
-        self.comparisons.iter().find(|comparison| !comparison.holds(value.as_ref()))
+        self.comparisons
+            .iter()
+            .find(|comparison| !comparison.holds(value.as_ref()))
     }
 
     fn holds(&self, view: &View<'_, '_>) -> bool {

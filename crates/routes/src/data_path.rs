@@ -25,7 +25,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Step>, String> {
     match steps.len() {
         0 => Err("is empty; name a value of the data, such as values.pressure".to_owned()),
         1..=MOST_STEPS => Ok(steps),
-        _ => Err(format!("has more than {MOST_STEPS} steps; they lead too deep")),
+        _ => Err(format!(
+            "has more than {MOST_STEPS} steps; they lead too deep"
+        )),
     }
 }
 
@@ -34,7 +36,9 @@ fn key(text: &str, is_first: bool) -> Result<(Step, &str), String> {
         (Some(_), true) => return Err("begins with a dot; leave it out".to_owned()),
         (Some(text), false) => text,
         (None, true) => text,
-        (None, false) => return Err("has a text right behind a ]; put a dot between them".to_owned()),
+        (None, false) => {
+            return Err("has a text right behind a ]; put a dot between them".to_owned());
+        }
     };
     let end = text.find(['.', '[']).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
@@ -52,12 +56,13 @@ fn key(text: &str, is_first: bool) -> Result<(Step, &str), String> {
 }
 
 fn bracket(inner: &str) -> Result<(Step, &str), String> {
-    const WRONG: &str =
-        "has a [ without a position or a quoted name and a ]; write items[0] or values[\"press.1\"]";
+    const WRONG: &str = "has a [ without a position or a quoted name and a ]; write items[0] or values[\"press.1\"]";
     if inner.starts_with('"') {
         let mut names = serde_json::Deserializer::from_str(inner).into_iter::<String>();
         let name = names.next().and_then(Result::ok).ok_or(WRONG)?;
-        let rest = inner.get(names.byte_offset()..).and_then(|rest| rest.strip_prefix(']'));
+        let rest = inner
+            .get(names.byte_offset()..)
+            .and_then(|rest| rest.strip_prefix(']'));
         return Ok((Step::Key(name), rest.ok_or(WRONG)?));
     }
     let (digits, rest) = inner.split_once(']').ok_or(WRONG)?;
@@ -81,9 +86,15 @@ mod tests {
         for (text, steps) in [
             ("values.pressure", vec![key("values"), key("pressure")]),
             ("a", vec![key("a")]),
-            ("values[\"press.1\"].x", vec![key("values"), key("press.1"), key("x")]),
+            (
+                "values[\"press.1\"].x",
+                vec![key("values"), key("press.1"), key("x")],
+            ),
             ("[\"a\\\"]\"]", vec![key("a\"]")]),
-            ("items[0][12].name", vec![key("items"), Step::Index(0), Step::Index(12), key("name")]),
+            (
+                "items[0][12].name",
+                vec![key("items"), Step::Index(0), Step::Index(12), key("name")],
+            ),
             ("[3]", vec![Step::Index(3)]),
             ("größe 1.x-y", vec![key("größe 1"), key("x-y")]),
         ] {

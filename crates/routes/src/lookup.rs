@@ -33,7 +33,11 @@ impl Lookup {
         let mut node = &mut self.root;
         for step in steps {
             node = match step {
-                Step::Key(key) => child(&mut node.keys, |known| (**known).cmp(key), || key.as_str().into()),
+                Step::Key(key) => child(
+                    &mut node.keys,
+                    |known| (**known).cmp(key),
+                    || key.as_str().into(),
+                ),
                 Step::Index(index) => child(&mut node.entries, |known| known.cmp(index), || *index),
             };
         }
@@ -85,12 +89,18 @@ impl Node {
     }
 
     fn key(&self, key: &str) -> Option<&Self> {
-        let at = self.keys.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        let at = self
+            .keys
+            .binary_search_by(|(known, _)| (**known).cmp(key))
+            .ok()?;
         self.keys.get(at).map(|(_, node)| node)
     }
 
     fn entry(&self, index: usize) -> Option<&Self> {
-        let at = self.entries.binary_search_by(|(known, _)| known.cmp(&index)).ok()?;
+        let at = self
+            .entries
+            .binary_search_by(|(known, _)| known.cmp(&index))
+            .ok()?;
         self.entries.get(at).map(|(_, node)| node)
     }
 
@@ -126,7 +136,9 @@ impl<'e> DeserializeSeed<'e> for Search<'_, '_, 'e> {
         let may_hold = json.get().starts_with(['{', '[']);
         if self.node.has_children() && may_hold {
             let mut inner = serde_json::Deserializer::from_str(json.get());
-            return inner.deserialize_any(self).map_err(serde::de::Error::custom);
+            return inner
+                .deserialize_any(self)
+                .map_err(serde::de::Error::custom);
         }
         Ok(())
     }
@@ -144,7 +156,11 @@ impl<'e> Visitor<'e> for Search<'_, '_, 'e> {
             match node {
                 Some(node) => {
                     node.clear(self.found);
-                    map.next_value_seed(Search { node, found: &mut *self.found, is_careful: self.is_careful })?;
+                    map.next_value_seed(Search {
+                        node,
+                        found: &mut *self.found,
+                        is_careful: self.is_careful,
+                    })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -158,7 +174,11 @@ impl<'e> Visitor<'e> for Search<'_, '_, 'e> {
         for index in 0.. {
             let went_on = match self.node.entry(index) {
                 Some(node) => {
-                    let search = Search { node, found: &mut *self.found, is_careful: self.is_careful };
+                    let search = Search {
+                        node,
+                        found: &mut *self.found,
+                        is_careful: self.is_careful,
+                    };
                     list.next_element_seed(search)?.is_some()
                 }
                 None => list.next_element::<IgnoredAny>()?.is_some(),
@@ -223,7 +243,10 @@ mod tests {
 
     fn shown(lookup: &Lookup, json: &str) -> Vec<Option<String>> {
         let found = lookup.find(json.as_bytes());
-        found.iter().map(|value| value.as_ref().map(ToString::to_string)).collect()
+        found
+            .iter()
+            .map(|value| value.as_ref().map(ToString::to_string))
+            .collect()
     }
 
     fn lookup(paths: &[&str]) -> Lookup {
@@ -238,8 +261,19 @@ mod tests {
     fn values_keep_their_literals() {
         let lookup = lookup(&["a", "b.c", "b", "l[1].x", "l[2]", "n", "t"]);
         let json = r#"{"x":[1,{"a":2}],"a":18446744073709551615,"b":{"c":1.50,"d":{}},"l":[0,{"x":true},[ ]],"n":null,"t":"ä\n\"","z":0}"#;
-        let texts = ["18446744073709551615", "1.50", "a mapping", "true", "a list", "null", "\"ä\\n\\\"\""];
-        assert_eq!(shown(&lookup, json), texts.map(|text| Some(text.to_owned())));
+        let texts = [
+            "18446744073709551615",
+            "1.50",
+            "a mapping",
+            "true",
+            "a list",
+            "null",
+            "\"ä\\n\\\"\"",
+        ];
+        assert_eq!(
+            shown(&lookup, json),
+            texts.map(|text| Some(text.to_owned()))
+        );
         assert_eq!(shown(&lookup, "[1]"), vec![None; 7]);
         assert_eq!(shown(&lookup, "7"), vec![None; 7]);
     }
@@ -254,7 +288,10 @@ mod tests {
     #[test]
     fn of_a_repeated_key_the_last_one_counts_with_all_that_is_in_it() {
         let lookup = lookup(&["a.b", "a.c"]);
-        assert_eq!(shown(&lookup, r#"{"a":{"b":1,"c":2},"a":{"c":3}}"#), [None, Some("3".to_owned())]);
+        assert_eq!(
+            shown(&lookup, r#"{"a":{"b":1,"c":2},"a":{"c":3}}"#),
+            [None, Some("3".to_owned())]
+        );
         assert_eq!(shown(&lookup, r#"{"a":{"b":1},"a":5}"#), [None, None]);
     }
 
@@ -263,7 +300,10 @@ mod tests {
         let lookup = lookup(&["a.b", "n", "s", "z"]);
         let json = r#"{"a":1e999,"n":-1e999,"s":"\ud800","z":3}"#;
         let texts = [None, Some("-1e999"), Some("\"\\\\ud800\""), Some("3")];
-        assert_eq!(shown(&lookup, json), texts.map(|text| text.map(str::to_owned)));
+        assert_eq!(
+            shown(&lookup, json),
+            texts.map(|text| text.map(str::to_owned))
+        );
     }
 
     fn any_json() -> impl Strategy<Value = Json> {
@@ -283,7 +323,10 @@ mod tests {
     }
 
     fn any_path() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof!["[a-c]".prop_map(Step::Key), (0usize..3).prop_map(Step::Index)];
+        let step = prop_oneof![
+            "[a-c]".prop_map(Step::Key),
+            (0usize..3).prop_map(Step::Index)
+        ];
         prop::collection::vec(step, 1..4)
     }
 

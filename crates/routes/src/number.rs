@@ -61,7 +61,10 @@ fn whole_to_real(whole: i128, real: f64) -> Ordering {
         return Ordering::Greater;
     }
     let floor = real.floor();
-    #[allow(clippy::cast_possible_truncation, reason = "in range, and without a fraction")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "in range, and without a fraction"
+    )]
     match whole.cmp(&(floor as i128)) {
         Ordering::Equal if real > floor => Ordering::Less,
         order => order,
@@ -99,7 +102,12 @@ mod tests {
             assert_eq!(order(less, more), Ordering::Less, "{less} {more}");
             assert_eq!(order(more, less), Ordering::Greater, "{more} {less}");
         }
-        for (one, other) in [("2", "2.0"), ("0", "-0.0"), ("1e3", "1000"), ("0.5", "5e-1")] {
+        for (one, other) in [
+            ("2", "2.0"),
+            ("0", "-0.0"),
+            ("1e3", "1000"),
+            ("0.5", "5e-1"),
+        ] {
             assert_eq!(order(one, other), Ordering::Equal, "{one} {other}");
         }
         assert!(Number::parse("2.0").unwrap().is_whole());

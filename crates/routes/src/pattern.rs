@@ -44,7 +44,9 @@ impl Pattern {
         let text = text.strip_prefix(parts.next()?)?;
         let text = text.strip_suffix(parts.next_back()?)?;
         // The first place is good enough for each part between: it leaves most to the others.
-        parts.try_fold(text, |text, part| text.split_once(part).map(|(_, rest)| rest))
+        parts.try_fold(text, |text, part| {
+            text.split_once(part).map(|(_, rest)| rest)
+        })
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
             "every message has the property {name} already, from the event; rename it"
         ));
     }
-    if SYSTEM.contains(&lower.as_str()) || lower.starts_with("iothub-") || lower.starts_with("dt-") {
+    if SYSTEM.contains(&lower.as_str()) || lower.starts_with("iothub-") || lower.starts_with("dt-")
+    {
         return Err("is a name of IoT Hub's own; rename it".to_owned());
     }
     Ok(())

@@ -141,9 +141,10 @@ impl Routes {
     pub fn route<'r>(&'r self, event: &Event<'_>) -> Decision<'r> {
         let view = View::new(*event, &self.lookups);
         let (position, rule) = self.taker(&view);
-        let values = rule.properties.iter().filter_map(|property| {
-            Some((property.name(), property.value(&view).ok()?))
-        });
+        let values = rule
+            .properties
+            .iter()
+            .filter_map(|property| Some((property.name(), property.value(&view).ok()?)));
         Decision {
             position,
             route: &rule.route,
@@ -166,10 +167,14 @@ impl Routes {
                 mismatches,
             }
         });
-        let properties = self.rules.get(decision.position).map(|rule| &rule.properties);
-        let left_out = properties.into_iter().flatten().filter_map(|property| {
-            Some((property.name(), property.value(&view).err()?))
-        });
+        let properties = self
+            .rules
+            .get(decision.position)
+            .map(|rule| &rule.properties);
+        let left_out = properties
+            .into_iter()
+            .flatten()
+            .filter_map(|property| Some((property.name(), property.value(&view).err()?)));
         Explanation {
             passed_over: passed_over.collect(),
             left_out: left_out.collect(),

@@ -29,7 +29,9 @@ impl<'e> Value<'e> {
             Some(b't') => Self::Boolean(true),
             Some(b'f') => Self::Boolean(false),
             Some(b'n') | None => Self::Nothing,
-            Some(_) => Number::parse(text).map_or(Self::Nothing, |number| Self::Number(number, text)),
+            Some(_) => {
+                Number::parse(text).map_or(Self::Nothing, |number| Self::Number(number, text))
+            }
         }
     }
 

@@ -235,13 +235,8 @@ impl<S: Store> Intake<S> {
             epoch,
             sequence,
         };
-        self.sequencer.arrive(
-            position,
-            bytes,
-            waiting,
-            Instant::now(),
-            &mut self.outcomes,
-        );
+        self.sequencer
+            .arrive(position, bytes, waiting, Instant::now(), &mut self.outcomes);
         self.sort_out();
     }
 

@@ -108,7 +108,12 @@ mod tests {
 
     fn encode_it(body: &Bytes) -> Result<NewItem, MessageError> {
         let of_route = vec![("line", "4 ä&=".to_owned())];
-        encode("telemetry", &Envelope::parse(body).unwrap(), body.clone(), of_route)
+        encode(
+            "telemetry",
+            &Envelope::parse(body).unwrap(),
+            body.clone(),
+            of_route,
+        )
     }
 
     #[test]

@@ -16,7 +16,12 @@ impl ModuleConfiguration for Document {
             identities: Some(&["plant", "line-4"]),
             topics: Some(&["telemetry", "alarms"]),
         };
-        routes::check(&self.routes, &Path::root().join("routes"), surroundings, problems);
+        routes::check(
+            &self.routes,
+            &Path::root().join("routes"),
+            surroundings,
+            problems,
+        );
     }
 }
 
@@ -25,7 +30,9 @@ pub(crate) fn load(text: &str) -> Result<Document, Vec<String>> {
     let loaded = module_runtime::load_str_as_written::<Document>("rules.yaml", text);
     let loaded = loaded.map_err(|error| {
         let problems = error.problems.iter();
-        problems.map(|problem| problem.to_string().replacen("rules.yaml:", "", 1)).collect::<Vec<_>>()
+        problems
+            .map(|problem| problem.to_string().replacen("rules.yaml:", "", 1))
+            .collect::<Vec<_>>()
     })?;
     Ok(std::sync::Arc::into_inner(loaded.configuration).unwrap())
 }

@@ -62,7 +62,10 @@ fn event(case: &Case) -> String {
     for (name, value) in &case.attributes {
         event[name] = value.clone();
     }
-    event.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    event
+        .as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
     let mut text = event.to_string();
     if let Some(data) = &case.data {
         text.pop();
@@ -74,12 +77,18 @@ fn event(case: &Case) -> String {
 fn outcome(explanation: &Explanation<'_>, because: bool) -> Expected {
     let decision = &explanation.decision;
     let owned = |pairs: &[(&str, String)]| {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
     };
     let reasons = explanation.passed_over.iter().flat_map(|passed| {
         let rule = passed.route;
         passed.mismatches.iter().map(move |mismatch| {
-            format!("{rule} at {}: {}, seen {}", mismatch.at, mismatch.wanted, mismatch.seen)
+            format!(
+                "{rule} at {}: {}, seen {}",
+                mismatch.at, mismatch.wanted, mismatch.seen
+            )
         })
     });
     let handling = match &decision.route.treatment {
@@ -106,7 +115,8 @@ fn every_case_comes_out_as_it_is_written() {
     let mut wrong = Vec::new();
     for case in &cases {
         let document = json!({ "routes": case.routes }).to_string();
-        let rules = document::load(&document).unwrap_or_else(|problems| panic!("{}: {problems:#?}", case.case));
+        let rules = document::load(&document)
+            .unwrap_or_else(|problems| panic!("{}: {problems:#?}", case.case));
         let routes = Routes::compile(&rules.routes);
         let body = event(case);
         let envelope = Envelope::parse(body.as_bytes()).unwrap();
@@ -119,7 +129,10 @@ fn every_case_comes_out_as_it_is_written() {
         assert_eq!(explanation.decision, routes.route(&event), "{}", case.case);
         let outcome = outcome(&explanation, case.expect.because.is_some());
         if outcome != case.expect {
-            wrong.push(format!("{}\n  is       {outcome:?}\n  shall be {:?}", case.case, case.expect));
+            wrong.push(format!(
+                "{}\n  is       {outcome:?}\n  shall be {:?}",
+                case.case, case.expect
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

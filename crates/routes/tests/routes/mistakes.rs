@@ -6,7 +6,9 @@ use crate::document;
 fn assert_problems(text: &str, expected: &[(&str, &str)]) {
     let problems = document::load(text).unwrap_err();
     for (place, words) in expected {
-        let found = problems.iter().find(|problem| problem.starts_with(&format!("{place}: ")));
+        let found = problems
+            .iter()
+            .find(|problem| problem.starts_with(&format!("{place}: ")));
         assert!(
             found.is_some_and(|problem| problem.contains(words)),
             "{place}: {words}\nin {problems:#?}"
@@ -55,19 +57,40 @@ fn every_mistake_is_told_with_its_place() {
 "#,
         &[
             ("2:11: routes[0].name", "takes all the others"),
-            ("3:19: routes[0].when.topic", "events come from telemetry, alarms"),
+            (
+                "3:19: routes[0].when.topic",
+                "events come from telemetry, alarms",
+            ),
             ("4:11: routes[1].name", "is not a name"),
             ("5:40: routes[1].when.topic[2]", "can never hold"),
             ("8:16: routes[2].when.subject", "give a text, or *"),
             ("9:15: routes[2].when.source", "name a text"),
             ("10:20: routes[2].when.attributes.Severity", "a-z and 0-9"),
             ("10:36: routes[2].when.attributes.data", "named under data"),
-            ("12:9: routes[2].when.data[\"values..pressure\"]", "empty step"),
-            ("13:19: routes[2].when.data[\"values.a\"]", "no number is above 8 and below 8"),
-            ("14:19: routes[2].when.data[\"values.b\"]", "no number is at least 5 and below 5"),
-            ("15:28: routes[2].when.data[\"values.c\"].exists", "can never hold"),
-            ("16:19: routes[2].when.data[\"values.d\"]", "compare with equals"),
-            ("17:28: routes[2].when.data[\"values.e\"].one_of", "name a value"),
+            (
+                "12:9: routes[2].when.data[\"values..pressure\"]",
+                "empty step",
+            ),
+            (
+                "13:19: routes[2].when.data[\"values.a\"]",
+                "no number is above 8 and below 8",
+            ),
+            (
+                "14:19: routes[2].when.data[\"values.b\"]",
+                "no number is at least 5 and below 5",
+            ),
+            (
+                "15:28: routes[2].when.data[\"values.c\"].exists",
+                "can never hold",
+            ),
+            (
+                "16:19: routes[2].when.data[\"values.d\"]",
+                "compare with equals",
+            ),
+            (
+                "17:28: routes[2].when.data[\"values.e\"].one_of",
+                "name a value",
+            ),
             ("18:10: routes[2].ttl", "1s to 1000h"),
             ("19:15: routes[2].identity", "use one of plant, line-4"),
             ("20:11: routes[3].name", "is the name of the rule at 6:11"),
@@ -113,13 +136,22 @@ fn what_the_schema_refuses_is_told_together_with_the_rest() {
 "#,
         &[
             ("4:7: routes[0].when.topics", "did you mean \"topic\"?"),
-            ("6:27: routes[0].when.data[\"values.pressure\"].abov", "did you mean \"above\"?"),
-            ("7:37: routes[0].when.data[\"values.temperature\"].above", "must be a number"),
+            (
+                "6:27: routes[0].when.data[\"values.pressure\"].abov",
+                "did you mean \"above\"?",
+            ),
+            (
+                "7:37: routes[0].when.data[\"values.temperature\"].above",
+                "must be a number",
+            ),
             ("8:27: routes[0].when.data[\"values.mode\"].is", "number"),
             ("9:26: routes[0].when.data[\"values.list\"][1]", "must be"),
             ("10:15: routes[0].priority", "from 0 to 9"),
             ("11:24: routes[0].properties.line", "must be"),
-            ("12:23: routes[0].batch.encoding", "plain, compact, opcua-pubsub-json"),
+            (
+                "12:23: routes[0].batch.encoding",
+                "plain, compact, opcua-pubsub-json",
+            ),
             ("14:10: routes[1].ttl", "a duration"),
             ("15:5: routes[2]", "the rule at 13:5 takes every event"),
         ],
@@ -131,7 +163,10 @@ fn rules_that_are_never_reached_are_mistakes() {
     assert_problems(
         "routes:\n  - {name: a, when: {topic: alarms}}\n  - {name: b, when: {topic: alarms}, priority: 9}\n  - {name: c}\n  - {name: d}\n",
         &[
-            ("3:21: routes[1].when", "the rule at 2:5 has the same conditions"),
+            (
+                "3:21: routes[1].when",
+                "the rule at 2:5 has the same conditions",
+            ),
             ("5:5: routes[3]", "the rule at 4:5 takes every event"),
         ],
     );
@@ -140,17 +175,28 @@ fn rules_that_are_never_reached_are_mistakes() {
 #[test]
 fn conditions_are_not_nested_for_ever() {
     let not = "{not: ".repeat(8);
-    let good = format!("routes: [{{name: a, when: {not}{{topic: alarms}}{}}}]", "}".repeat(8));
+    let good = format!(
+        "routes: [{{name: a, when: {not}{{topic: alarms}}{}}}]",
+        "}".repeat(8)
+    );
     document::load(&good).unwrap();
-    let bad = format!("routes: [{{name: a, when: {{not: {not}{{topic: alarms}}{}}}]", "}".repeat(9));
+    let bad = format!(
+        "routes: [{{name: a, when: {{not: {not}{{topic: alarms}}{}}}]",
+        "}".repeat(9)
+    );
     let problems = document::load(&bad).unwrap_err();
     assert!(problems[0].contains("nested too deep"), "{problems:#?}");
 }
 
 #[test]
 fn a_document_has_256_rules_at_most() {
-    let rules: Vec<String> = (0..257).map(|index| format!("{{name: r{index}, when: {{subject: s{index}}}}}")).collect();
+    let rules: Vec<String> = (0..257)
+        .map(|index| format!("{{name: r{index}, when: {{subject: s{index}}}}}"))
+        .collect();
     let problems = document::load(&format!("routes: [{}]", rules.join(", "))).unwrap_err();
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].contains("257 rules; at most 256"), "{problems:#?}");
+    assert!(
+        problems[0].contains("257 rules; at most 256"),
+        "{problems:#?}"
+    );
 }

@@ -41,9 +41,8 @@ impl RouteCounters {
             let drops = route.treatment == Treatment::Drop;
             Self {
                 routed: metrics::counter!(ROUTED.name, "route" => name.clone()),
-                dropped: drops.then(
-                    || metrics::counter!(DROPPED.name, "reason" => "route", "route" => name),
-                ),
+                dropped: drops
+                    .then(|| metrics::counter!(DROPPED.name, "reason" => "route", "route" => name)),
             }
         };
         routes.all().map(of_route).collect()

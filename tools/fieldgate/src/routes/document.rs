@@ -28,11 +28,16 @@ struct Subscription {
 impl Read {
     /// Topics whose events go through the queue, hence by routes.
     fn topics(&self) -> Vec<String> {
-        let queued = self.subscriptions.iter().filter(|subscription| match &subscription.to {
-            Some(to) => to == "queue",
-            None => subscription.topic != "status",
-        });
-        let mut topics: Vec<String> = queued.map(|subscription| subscription.topic.clone()).collect();
+        let queued = self
+            .subscriptions
+            .iter()
+            .filter(|subscription| match &subscription.to {
+                Some(to) => to == "queue",
+                None => subscription.topic != "status",
+            });
+        let mut topics: Vec<String> = queued
+            .map(|subscription| subscription.topic.clone())
+            .collect();
         topics.sort();
         topics.dedup();
         topics
@@ -48,7 +53,12 @@ impl ModuleConfiguration for Read {
             // A file that has only routes says nothing about topics.
             topics: (!topics.is_empty()).then_some(topics.as_slice()),
         };
-        ::routes::check(&self.routes, &Path::root().join("routes"), surroundings, problems);
+        ::routes::check(
+            &self.routes,
+            &Path::root().join("routes"),
+            surroundings,
+            problems,
+        );
     }
 }
 

@@ -36,16 +36,27 @@ impl Events {
         };
         let mut bytes = Vec::new();
         let read = if is_stdin {
-            std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)
+            std::io::stdin()
+                .lock()
+                .take(MOST_BYTES + 1)
+                .read_to_end(&mut bytes)
         } else {
-            std::fs::File::open(file).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+            std::fs::File::open(file)
+                .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
         };
         read.with_context(|| format!("{name}: cannot be read"))?;
         if bytes.len() as u64 > MOST_BYTES {
-            bail!("{name}: is larger than {} MiB; try a part of it", MOST_BYTES >> 20);
+            bail!(
+                "{name}: is larger than {} MiB; try a part of it",
+                MOST_BYTES >> 20
+            );
         }
-        let text = String::from_utf8(bytes)
-            .map_err(|error| anyhow::anyhow!("{name}: is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            anyhow::anyhow!(
+                "{name}: is not UTF-8 from byte {} on",
+                error.utf8_error().valid_up_to()
+            )
+        })?;
         let text = text.trim_start_matches('\u{feff}').to_owned();
         if text.trim().is_empty() {
             bail!("{name}: has no events");
@@ -90,7 +101,10 @@ impl Events {
 fn told(error: &serde_json::Error, line: usize) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
-    format!("is not JSON: {what} at line {line} column {}", error.column())
+    format!(
+        "is not JSON: {what} at line {line} column {}",
+        error.column()
+    )
 }
 
 fn lines(text: &str) -> usize {
@@ -115,7 +129,12 @@ mod tests {
         let good = |line, text: &str| (line, Ok(text.to_owned()));
         assert_eq!(
             found("\n{\"a\": 1}\n\n{\n \"b\": 2\n}{\"c\": 3}\r\n  7\n"),
-            [good(2, "{\"a\": 1}"), good(4, "{\n \"b\": 2\n}"), good(6, "{\"c\": 3}"), good(7, "7")]
+            [
+                good(2, "{\"a\": 1}"),
+                good(4, "{\n \"b\": 2\n}"),
+                good(6, "{\"c\": 3}"),
+                good(7, "7")
+            ]
         );
     }
 
@@ -124,7 +143,13 @@ mod tests {
         let all = found("{\"a\": 1}\n{\"b\": }\n{\"c\": 3}\n{\"d\":\n x}\n{\"e\": 5}\n");
         let lines: Vec<usize> = all.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [1, 2, 3, 4]);
-        assert_eq!(all[1].1, Err("is not JSON: expected value at line 2 column 7".to_owned()));
-        assert_eq!(all[3].1, Err("is not JSON: expected value at line 5 column 2".to_owned()));
+        assert_eq!(
+            all[1].1,
+            Err("is not JSON: expected value at line 2 column 7".to_owned())
+        );
+        assert_eq!(
+            all[3].1,
+            Err("is not JSON: expected value at line 5 column 2".to_owned())
+        );
     }
 }

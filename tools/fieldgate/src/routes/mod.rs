@@ -9,11 +9,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::routes::{Event, Routes};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use measurement::Envelope;
 use module_runtime::EXIT_CONFIGURATION;
-use ::routes::{Event, Routes};
 use serde::Deserialize;
 
 use document::Document;
@@ -71,10 +71,18 @@ fn test(args: &TestArgs) -> Result<ExitCode> {
         && routes.named(expected).is_none()
     {
         let names: Vec<&str> = routes.all().map(|route| &*route.name).collect();
-        bail!("--expect {expected}: there is no such route; {} has {}", args.document.display(), names.join(", "));
+        bail!(
+            "--expect {expected}: there is no such route; {} has {}",
+            args.document.display(),
+            names.join(", ")
+        );
     }
     if document.routes.is_empty() {
-        eprintln!("{}: has no routes; every event takes {}", args.document.display(), ::routes::DEFAULT_ROUTE);
+        eprintln!(
+            "{}: has no routes; every event takes {}",
+            args.document.display(),
+            ::routes::DEFAULT_ROUTE
+        );
     }
     let trials = Trials {
         args,
@@ -102,12 +110,17 @@ impl Trials<'_> {
             let events = Events::read(file)?;
             for found in events.iter() {
                 let text = self.one(&events, &found);
-                out.write_all(text.as_bytes()).context("writing to standard output")?;
+                out.write_all(text.as_bytes())
+                    .context("writing to standard output")?;
             }
         }
         if !self.args.json {
-            writeln!(out, "{}", report::summary(self.routes, &self.taken, self.failures))
-                .context("writing to standard output")?;
+            writeln!(
+                out,
+                "{}",
+                report::summary(self.routes, &self.taken, self.failures)
+            )
+            .context("writing to standard output")?;
         }
         out.flush().context("writing to standard output")?;
         Ok(if self.failures == 0 {

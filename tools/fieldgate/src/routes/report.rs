@@ -52,10 +52,23 @@ impl Trial {
             Treatment::Send(handling) => Some(handling.clone()),
         };
         let drop = handling.is_none();
-        let (priority, Handling { lifetime, identity, batch, .. }) =
-            (handling.as_ref().map(|handling| handling.priority), handling.unwrap_or_default());
+        let (
+            priority,
+            Handling {
+                lifetime,
+                identity,
+                batch,
+                ..
+            },
+        ) = (
+            handling.as_ref().map(|handling| handling.priority),
+            handling.unwrap_or_default(),
+        );
         let pairs = |pairs: &[(&str, String)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect()
         };
         let passed = explanation.passed_over.iter().map(|passed| Passed {
             route: passed.route.to_owned(),
@@ -69,7 +82,9 @@ impl Trial {
             drop,
             priority,
             // Made of whole milliseconds in the document.
-            ttl: lifetime.and_then(|ttl| u64::try_from(ttl.as_millis()).ok()).map(Duration::from_millis),
+            ttl: lifetime
+                .and_then(|ttl| u64::try_from(ttl.as_millis()).ok())
+                .map(Duration::from_millis),
             identity: identity.as_deref().map(str::to_owned),
             batch,
             properties: pairs(&decision.properties),
@@ -79,7 +94,9 @@ impl Trial {
     }
 
     pub(super) fn is_unexpected(&self) -> bool {
-        self.expected.as_ref().is_some_and(|expected| *expected != self.route)
+        self.expected
+            .as_ref()
+            .is_some_and(|expected| *expected != self.route)
     }
 
     pub(super) fn as_json(&self, place: &str) -> String {
@@ -144,12 +161,19 @@ impl Text {
             Some(expected) if trial.is_unexpected() => format!("; EXPECTED {expected}"),
             _ => String::new(),
         };
-        lines.push(format!("{:16} TAKES {}{expected}", trial.route, trial.consequence()));
+        lines.push(format!(
+            "{:16} TAKES {}{expected}",
+            trial.route,
+            trial.consequence()
+        ));
         for (name, value) in &trial.properties {
             lines.push(format!("{:22} property {name}: {value:?}", ""));
         }
         for (name, why) in &trial.left_out {
-            lines.push(format!("{:22} property {name} is left out: its value is {why}", ""));
+            lines.push(format!(
+                "{:22} property {name} is left out: its value is {why}",
+                ""
+            ));
         }
         Self {
             head: format!("{} from {}", trial.id, trial.topic),
@@ -188,7 +212,11 @@ pub(super) fn failure(place: &str, error: &str, json: bool) -> String {
 pub(super) fn summary(routes: &Routes, taken: &BTreeMap<String, u64>, failures: u64) -> String {
     let counts = routes.all().filter_map(|route| {
         let count = taken.get(&*route.name)?;
-        let dropped = if route.treatment == Treatment::Drop { " dropped" } else { "" };
+        let dropped = if route.treatment == Treatment::Drop {
+            " dropped"
+        } else {
+            ""
+        };
         Some(format!("{} {count}{dropped}", route.name))
     });
     let counts: Vec<String> = counts.collect();

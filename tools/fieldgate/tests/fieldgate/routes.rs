@@ -66,7 +66,10 @@ events.jsonl:2: a/2 from telemetry
   debug            TAKES dropped: acknowledged, counted, sent nowhere
 "#;
     assert!(out.starts_with(expected), "{out}");
-    assert!(out.ends_with("3 events: high 1, debug 1 dropped, default 1\n"), "{out}");
+    assert!(
+        out.ends_with("3 events: high 1, debug 1 dropped, default 1\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -76,8 +79,14 @@ fn the_topic_may_be_in_the_event_and_is_asked_for_if_it_is_nowhere() {
     assert_eq!(status, 1);
     assert!(out.contains("events.jsonl:1: ERROR has no attribute topic; say with --topic where it comes from: alarms, telemetry"), "{out}");
     assert!(out.contains("events.jsonl:4: a/3 from alarms\n  alarms           TAKES sent with priority 9, as a message of its own\n"), "{out}");
-    assert!(out.ends_with("1 event: alarms 1; 2 not as expected\n"), "{out}");
-    let (status, _, errors) = test(folder.path(), &["gate.yaml", "events.jsonl", "--topic", "status"]);
+    assert!(
+        out.ends_with("1 event: alarms 1; 2 not as expected\n"),
+        "{out}"
+    );
+    let (status, _, errors) = test(
+        folder.path(),
+        &["gate.yaml", "events.jsonl", "--topic", "status"],
+    );
     assert_eq!(status, 1);
     assert!(errors.contains("--topic status: no subscription of gate.yaml brings it to the queue; those that do: alarms, telemetry"), "{errors}");
 }
@@ -87,7 +96,14 @@ fn an_expectation_decides_the_exit_status() {
     let folder = folder();
     std::fs::write(folder.path().join("high.json"), HIGH).unwrap();
     let test = |expected| {
-        let arguments = ["gate.yaml", "high.json", "--topic", "telemetry", "--expect", expected];
+        let arguments = [
+            "gate.yaml",
+            "high.json",
+            "--topic",
+            "telemetry",
+            "--expect",
+            expected,
+        ];
         test(folder.path(), &arguments)
     };
     assert_eq!(test("high").0, 0);
@@ -96,7 +112,10 @@ fn an_expectation_decides_the_exit_status() {
     assert!(out.contains("; EXPECTED debug\n"), "{out}");
     let (status, _, errors) = test("hihg");
     assert_eq!(status, 1);
-    assert!(errors.contains("there is no such route; gate.yaml has alarms, high, debug, default"), "{errors}");
+    assert!(
+        errors.contains("there is no such route; gate.yaml has alarms, high, debug, default"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -112,11 +131,19 @@ fn json_is_one_object_an_event() {
         .spawn()
         .unwrap();
     let input = format!("{HIGH}\n{{\"specversion\":\n\"1.0\"}}\nx");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let out = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(
         lines[0],
         serde_json::json!({
@@ -127,9 +154,18 @@ fn json_is_one_object_an_event() {
         })
     );
     assert_eq!(lines[1]["event"], "standard input:2");
-    assert!(lines[1]["error"].as_str().unwrap().contains("dead letter"), "{out}");
+    assert!(
+        lines[1]["error"].as_str().unwrap().contains("dead letter"),
+        "{out}"
+    );
     assert_eq!(lines[2]["event"], "standard input:4");
-    assert!(lines[2]["error"].as_str().unwrap().starts_with("is not JSON: "), "{out}");
+    assert!(
+        lines[2]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("is not JSON: "),
+        "{out}"
+    );
     assert_eq!(lines.len(), 3);
 }
 
@@ -140,9 +176,22 @@ fn mistakes_of_the_document_are_told_with_their_places() {
     std::fs::write(folder.path().join("bad.yaml"), bad).unwrap();
     let (status, out, errors) = test(folder.path(), &["bad.yaml", "events.jsonl"]);
     assert_eq!((status, out.as_str()), (78, ""));
-    assert!(errors.contains("bad.yaml:3:29: routes[0].when.topic: can never hold: events come from telemetry\n"), "{errors}");
-    assert!(errors.contains("bad.yaml:4:15: routes[1].priorty: unknown key; did you mean \"priority\"?\n"), "{errors}");
-    assert!(errors.contains("bad.yaml:4:12: routes[1].name: is the name of the rule at 3:12"), "{errors}");
+    assert!(
+        errors.contains(
+            "bad.yaml:3:29: routes[0].when.topic: can never hold: events come from telemetry\n"
+        ),
+        "{errors}"
+    );
+    assert!(
+        errors.contains(
+            "bad.yaml:4:15: routes[1].priorty: unknown key; did you mean \"priority\"?\n"
+        ),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("bad.yaml:4:12: routes[1].name: is the name of the rule at 3:12"),
+        "{errors}"
+    );
     let (status, _, errors) = test(folder.path(), &["none.yaml", "events.jsonl"]);
     assert_eq!(status, 1);
     assert!(errors.contains("none.yaml: cannot be read"), "{errors}");
