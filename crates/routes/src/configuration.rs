@@ -95,10 +95,11 @@ impl Patterns {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Test {
-    /// Comparisons that must all hold.
-    Comparisons(Box<Comparisons>),
+    // Before the comparisons: serde would fill these from a list, too.
     /// One of these must fit.
     AnyOf(Vec<Scalar>),
+    /// Comparisons that must all hold.
+    Comparisons(Box<Comparisons>),
     /// A text (`*` stands for any characters), a number, true or false.
     Is(Scalar),
 }

@@ -110,7 +110,9 @@ fn outcome(explanation: &Explanation<'_>, because: bool) -> Expected {
 
 #[test]
 fn every_case_comes_out_as_it_is_written() {
-    let cases: Vec<Case> = serde_yaml_ng::from_str(include_str!("golden.yaml")).unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/routes/golden.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let cases: Vec<Case> = serde_yaml_ng::from_str(&text).unwrap();
     assert!(cases.len() >= 30, "{} cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {

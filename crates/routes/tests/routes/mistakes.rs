@@ -62,7 +62,7 @@ fn every_mistake_is_told_with_its_place() {
                 "events come from telemetry, alarms",
             ),
             ("4:11: routes[1].name", "is not a name"),
-            ("5:40: routes[1].when.topic[2]", "can never hold"),
+            ("5:39: routes[1].when.topic[2]", "can never hold"),
             ("8:16: routes[2].when.subject", "give a text, or *"),
             ("9:15: routes[2].when.source", "name a text"),
             ("10:20: routes[2].when.attributes.Severity", "a-z and 0-9"),
