@@ -239,3 +239,39 @@ impl Rule {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use measurement::Envelope;
+
+    use super::*;
+
+    #[test]
+    fn data_is_read_only_where_a_rule_that_is_reached_needs_it() {
+        let rules: Vec<RouteConfiguration> = serde_json::from_str(
+            r#"[{"name": "saws", "when": {"data": {"values.x": 1}, "subject": "saw-*"}},
+                {"name": "first", "when": {"subject": "press-1/*"}},
+                {"name": "others", "when": {"data": {"values.x": 1}}}]"#,
+        )
+        .unwrap();
+        let routes = Routes::compile(&rules);
+        for (subject, route, is_read) in [
+            ("press-1/fast", "first", false),
+            ("press-2/fast", "others", true),
+            ("saw-1/fast", "saws", true),
+        ] {
+            let body = format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/x","type":"t","subject":"{subject}","data":{{"values":{{"x":1}}}}}}"#
+            );
+            let envelope = Envelope::parse(body.as_bytes()).unwrap();
+            let event = Event {
+                topic: "telemetry",
+                envelope: &envelope,
+                body: body.as_bytes(),
+            };
+            let view = View::new(event, &routes.lookups);
+            let (_, rule) = routes.taker(&view);
+            assert_eq!((&*rule.route.name, view.has_read_data()), (route, is_read));
+        }
+    }
+}
