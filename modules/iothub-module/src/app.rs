@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use futures_util::Stream;
 use futures_util::stream::{self, SelectAll};
 use module_runtime::{Delivery, Runtime, Sidecar, Subscription};
+use routes::Routes;
 use serde_json::Value;
 use store_forward::{Queue, QueueOptions};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::configuration::{Configuration, Destination, QueueConfiguration, WhenFull};
 use crate::dead_letter::DeadLetters;
 use crate::figures::{self, Figures, HubState};
-use crate::intake::Intake;
+use crate::intake::{Intake, Settings};
 use crate::methods::Methods;
 use crate::publisher::Publisher;
 use crate::sequencer::Limits;
@@ -53,7 +54,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let queue = open(&first.queue).await?;
     queue_health.ready();
 
-    let (limits, limits_now) = watch::channel(limits_of(&first, &first));
+    let (settings, settings_now) = watch::channel(settings_of(&first, &first));
     let (in_force, in_force_now) = watch::channel(Arc::clone(&first));
     let (restart, restart_needed) = watch::channel(Vec::new());
     let (hub_state, hub_state_now) = watch::channel(HubState::default());
@@ -72,14 +73,14 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     if !queued.is_empty() {
         let intake = Intake::new(
             Arc::new(queue.clone()),
-            *limits_now.borrow(),
+            settings_now.borrow().clone(),
             dead_letters.clone(),
             queue_health,
         );
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             intake
-                .run(queued, limits_now, shutdown)
+                .run(queued, settings_now, shutdown)
                 .await
                 .context("taking in events")
         });
@@ -114,7 +115,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let reload = reload::Reload {
         first,
         in_force,
-        limits,
+        settings,
         restart,
     };
     tasks.spawn(ended(reload.run(watch, status.clone(), shutdown.clone())));
@@ -179,14 +180,18 @@ async fn open(configuration: &QueueConfiguration) -> anyhow::Result<Queue> {
     Ok(queue)
 }
 
-/// The bounds of the sequencer: what can change from `now`, the rest as at the start.
-fn limits_of(first: &Configuration, now: &Configuration) -> Limits {
-    Limits {
+/// What the intake works by: what can change from `now`, the rest as at the start.
+fn settings_of(first: &Configuration, now: &Configuration) -> Settings {
+    let limits = Limits {
         reorder_wait: now.intake.reorder_wait.get(),
         redelivery_wait: now.intake.redelivery_wait.get(),
         // Room for those that are awaited must stay, or waiting would keep them out.
         held_events: first.intake.max_in_flight / 2,
         ..Limits::default()
+    };
+    Settings {
+        limits,
+        routes: Arc::new(Routes::compile(&now.routes)),
     }
 }
 

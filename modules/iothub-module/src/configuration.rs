@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use module_runtime::configuration::{ByteSize, Duration};
 use module_runtime::{ModuleConfiguration, Problems};
+use routes::RouteConfiguration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,6 +23,9 @@ pub struct Configuration {
     pub queue: QueueConfiguration,
     /// What is taken from the broker.
     pub subscriptions: Vec<SubscriptionConfiguration>,
+    /// Rules that decide how events travel, or that they do not. They are tried in their order, and the first one that fits takes the event.
+    #[serde(default)]
+    pub routes: Vec<RouteConfiguration>,
     /// Direct methods from the cloud.
     #[serde(default)]
     pub commands: CommandsConfiguration,

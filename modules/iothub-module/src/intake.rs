@@ -1,4 +1,4 @@
-//! From the broker into the queue: deliveries are put in order, stored in groups, and acknowledged only when they are durable.
+//! From the broker into the queue: deliveries are routed, put in order, stored in groups, and acknowledged only when they are durable.
 
 mod counters;
 
@@ -12,6 +12,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use iothub_protocol::MessageError;
 use measurement::Envelope;
 use module_runtime::{Delivery, HealthFlag};
+use routes::{Event, Routes, Treatment};
 use store_forward::{AppendError, NewItem, Queue, Sequence};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::dead_letter::{DeadLetter, DeadLetters, Reason};
 use crate::message;
 use crate::metrics::RETURNED;
 use crate::sequencer::{Admission, Limits, Outcome, Position, Sequencer, Ticket};
-use counters::Counters;
+use counters::{Counters, RouteCounters};
 
 /// One append takes at most so many events and so many bytes.
 const GROUP_ITEMS: usize = 256;
@@ -62,16 +63,28 @@ pub enum IntakeError {
     SubscriptionsEnded,
 }
 
+/// What a changed document changes here.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The bounds of the sequencer.
+    pub limits: Limits,
+    /// Which way events go. What was decided about an event stays so, also while it waits.
+    pub routes: Arc<Routes>,
+}
+
 #[derive(Debug)]
 struct Waiting {
     delivery: Delivery,
-    item: NewItem,
+    /// None: its route drops it. It keeps its place in the sequence, or its successors would wait for it.
+    item: Option<NewItem>,
+    route: RouteCounters,
 }
 
 #[derive(Debug)]
 struct Ready {
     delivery: Delivery,
     item: NewItem,
+    route: RouteCounters,
     /// None for an event without a sequence.
     ticket: Option<Ticket>,
 }
@@ -82,6 +95,9 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Intake<S> {
     store: Arc<S>,
     sequencer: Sequencer<Waiting>,
+    routes: Arc<Routes>,
+    /// In the order of the routes.
+    route_counters: Vec<RouteCounters>,
     outcomes: Vec<Outcome<Waiting>>,
     ready: VecDeque<Ready>,
     appending: Vec<Ready>,
@@ -107,13 +123,15 @@ impl<S: Store> Intake<S> {
     #[must_use]
     pub fn new(
         store: Arc<S>,
-        limits: Limits,
+        settings: Settings,
         dead_letters: DeadLetters,
         storage: HealthFlag,
     ) -> Self {
         Self {
             store,
-            sequencer: Sequencer::new(limits),
+            sequencer: Sequencer::new(settings.limits),
+            route_counters: RouteCounters::of_all(&settings.routes),
+            routes: settings.routes,
             outcomes: Vec::new(),
             ready: VecDeque::new(),
             appending: Vec::new(),
@@ -132,7 +150,7 @@ impl<S: Store> Intake<S> {
     pub async fn run(
         mut self,
         mut deliveries: impl Stream<Item = Delivery> + Unpin,
-        mut limits: watch::Receiver<Limits>,
+        mut settings: watch::Receiver<Settings>,
         shutdown: CancellationToken,
     ) -> Result<(), IntakeError> {
         loop {
@@ -144,9 +162,9 @@ impl<S: Store> Intake<S> {
                 result = running(&mut self.append) => self.appended(result)?,
                 () = until(deadline) => self.expire(),
                 Some(()) = self.poison.next(), if !self.poison.is_empty() => {}
-                Ok(()) = limits.changed() => {
-                    let limits = *limits.borrow_and_update();
-                    self.sequencer.set_limits(limits);
+                Ok(()) = settings.changed() => {
+                    let settings = settings.borrow_and_update().clone();
+                    self.set(settings);
                 }
                 delivery = deliveries.next() => {
                     self.take(delivery.ok_or(IntakeError::SubscriptionsEnded)?);
@@ -166,6 +184,12 @@ impl<S: Store> Intake<S> {
         Ok(())
     }
 
+    fn set(&mut self, settings: Settings) {
+        self.sequencer.set_limits(settings.limits);
+        self.route_counters = RouteCounters::of_all(&settings.routes);
+        self.routes = settings.routes;
+    }
+
     fn take(&mut self, delivery: Delivery) {
         self.counters.received.increment(1);
         let body = delivery.body.clone();
@@ -173,23 +197,36 @@ impl<S: Store> Intake<S> {
             Ok(envelope) => envelope,
             Err(error) => return self.poison(delivery, Reason::NotACloudEvent, error.to_string()),
         };
-        let item = match message::encode(&delivery.topic, &envelope, body.clone()) {
-            Ok(item) => item,
-            Err(error) => {
-                let reason = match error {
-                    MessageError::TooLarge { .. } => Reason::TooLarge,
-                    _ => Reason::InvalidProperties,
-                };
-                return self.poison(delivery, reason, error.to_string());
+        let decision = self.routes.route(&Event {
+            topic: &delivery.topic,
+            envelope: &envelope,
+            body: &body,
+        });
+        let route = self.route_counters[decision.position].clone();
+        let item = match &decision.route.treatment {
+            Treatment::Drop => None,
+            Treatment::Send(_) => {
+                let (topic, body) = (&delivery.topic, body.clone());
+                match message::encode(topic, &envelope, body, decision.properties) {
+                    Ok(item) => Some(item),
+                    Err(error) => {
+                        let reason = match error {
+                            MessageError::TooLarge { .. } => Reason::TooLarge,
+                            _ => Reason::InvalidProperties,
+                        };
+                        return self.poison(delivery, reason, error.to_string());
+                    }
+                }
             }
         };
+        let bytes = item.as_ref().map_or(body.len(), NewItem::size);
+        let waiting = Waiting {
+            delivery,
+            item,
+            route,
+        };
         let (Some(sequence), Some(epoch)) = (envelope.sequence, &envelope.epoch) else {
-            self.ready.push_back(Ready {
-                delivery,
-                item,
-                ticket: None,
-            });
-            return;
+            return self.admit(waiting, None);
         };
         let subject = envelope.subject.as_deref().unwrap_or_default();
         let position = Position {
@@ -198,14 +235,8 @@ impl<S: Store> Intake<S> {
             epoch,
             sequence,
         };
-        let bytes = item.size();
-        self.sequencer.arrive(
-            position,
-            bytes,
-            Waiting { delivery, item },
-            Instant::now(),
-            &mut self.outcomes,
-        );
+        self.sequencer
+            .arrive(position, bytes, waiting, Instant::now(), &mut self.outcomes);
         self.sort_out();
     }
 
@@ -215,30 +246,49 @@ impl<S: Store> Intake<S> {
     }
 
     fn sort_out(&mut self) {
-        for outcome in self.outcomes.drain(..) {
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for outcome in outcomes.drain(..) {
             match outcome {
-                Outcome::Admit {
-                    item: Waiting { delivery, item },
-                    how,
-                    ticket,
-                } => {
+                Outcome::Admit { item, how, ticket } => {
                     match how {
                         Admission::InOrder => {}
                         Admission::Reordered => self.counters.reordered.increment(1),
                         Admission::AfterGap => self.counters.after_gap.increment(1),
                         Admission::Late => self.counters.late.increment(1),
                     }
-                    self.ready.push_back(Ready {
-                        delivery,
-                        item,
-                        ticket: Some(ticket),
-                    });
+                    self.admit(item, Some(ticket));
                 }
                 Outcome::Duplicate(Waiting { delivery, .. }) => {
                     self.counters.duplicates.increment(1);
                     delivery.accept();
                 }
                 Outcome::Copy(Waiting { delivery, .. }) => delivery.retry(),
+            }
+        }
+        // Its room is used again.
+        self.outcomes = outcomes;
+    }
+
+    /// It is the event's turn: to be stored, or to be dropped, which is done with that.
+    fn admit(&mut self, waiting: Waiting, ticket: Option<Ticket>) {
+        let Waiting {
+            delivery,
+            item,
+            route,
+        } = waiting;
+        match item {
+            Some(item) => self.ready.push_back(Ready {
+                delivery,
+                item,
+                route,
+                ticket,
+            }),
+            None => {
+                if let Some(ticket) = ticket {
+                    self.sequencer.stored(ticket);
+                }
+                route.count();
+                delivery.accept();
             }
         }
     }
@@ -276,6 +326,7 @@ impl<S: Store> Intake<S> {
                     if let Some(ticket) = ready.ticket {
                         self.sequencer.stored(ticket);
                     }
+                    ready.route.count();
                     ready.delivery.accept();
                 }
                 Ok(())

@@ -13,11 +13,17 @@ use crate::hash::fnv1a;
 /// Bytes of the topic before the property bag: `devices/{128}/modules/{128}/messages/events/` and some room.
 const TOPIC_PREFIX: usize = 512;
 
-/// The queue's row for an event. Its properties are the message's encoded property bag, its payload the event as it came.
+/// The queue's row for an event. Its properties are the message's encoded property bag, those of its route at the end; its payload is the event
+/// as it came.
 ///
 /// # Errors
 /// When IoT Hub would not take the message; that never changes.
-pub fn encode(topic: &str, envelope: &Envelope<'_>, body: Bytes) -> Result<NewItem, MessageError> {
+pub fn encode(
+    topic: &str,
+    envelope: &Envelope<'_>,
+    body: Bytes,
+    of_route: Vec<(&str, String)>,
+) -> Result<NewItem, MessageError> {
     let mut properties = vec![
         ("type".to_owned(), envelope.kind.as_ref().to_owned()),
         ("source".to_owned(), envelope.source.as_ref().to_owned()),
@@ -26,6 +32,8 @@ pub fn encode(topic: &str, envelope: &Envelope<'_>, body: Bytes) -> Result<NewIt
         properties.push(("subject".to_owned(), subject.as_ref().to_owned()));
     }
     properties.push(("topic".to_owned(), topic.to_owned()));
+    let of_route = of_route.into_iter();
+    properties.extend(of_route.map(|(name, value)| (name.to_owned(), value)));
     let message = Message {
         id: Some(message_id(&envelope.id)),
         properties,
@@ -99,7 +107,13 @@ mod tests {
     }
 
     fn encode_it(body: &Bytes) -> Result<NewItem, MessageError> {
-        encode("telemetry", &Envelope::parse(body).unwrap(), body.clone())
+        let of_route = vec![("line", "4 ä&=".to_owned())];
+        encode(
+            "telemetry",
+            &Envelope::parse(body).unwrap(),
+            body.clone(),
+            of_route,
+        )
     }
 
     #[test]
@@ -130,6 +144,7 @@ mod tests {
             ("source", "/fieldgate/gate 7/modbus-reader"),
             ("subject", "press+1/fast"),
             ("topic", "telemetry"),
+            ("line", "4 ä&="),
         ];
         assert_eq!(
             message.properties,

@@ -8,7 +8,8 @@ module_runtime::figures! {
     CONNECTED = gauge "fieldgate_iothub_module_connected", "1 while there is a connection to the hub";
     RECONNECTS = counter "fieldgate_iothub_module_reconnects_total", "Connections to the hub after the first";
     STORAGE_ERRORS = counter "fieldgate_iothub_module_storage_errors_total", "Failures of the queue's disk";
-    DROPPED = counter "fieldgate_iothub_module_dropped_total", "Events lost from the queue, by reason";
+    DROPPED = counter "fieldgate_iothub_module_dropped_total", "Events lost from the queue, by reason, and those that a route drops";
+    ROUTED = counter "fieldgate_iothub_module_routed_total", "Events by the route they took, dropped ones too";
     RECEIVED = counter "fieldgate_iothub_module_received_events_total", "Events from the broker, copies included";
     DUPLICATES = counter "fieldgate_iothub_module_duplicates_total", "Copies of stored events, left out";
     REORDERED = counter "fieldgate_iothub_module_reordered_total", "Events that came early and waited for those before them";

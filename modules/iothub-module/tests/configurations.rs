@@ -26,6 +26,12 @@ fn a_full_document_holds() {
     );
     let configuration = loaded.configuration;
     assert_eq!(configuration.queue.when_full, WhenFull::Reject);
+    let names: Vec<&str> = configuration
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .collect();
+    assert_eq!(names, ["alarms", "debug", "trends"]);
     assert!(
         matches!(configuration.hub.credentials(), Ok(HubCredentials::Secret(secret)) if secret.store == "secrets")
     );
@@ -102,6 +108,12 @@ fn every_problem_is_named_with_its_place_and_remedy() {
             "is the same topic as config_topic",
         ),
         ("20:intake.reorder_wait: ", "0ms to 10s"),
+        (
+            "22:routes[0].when.topic: ",
+            "events come from config, telemetry",
+        ),
+        ("23:routes[1].name: ", "is the name of the rule at 22:12"),
+        ("23:routes[1].identity: ", "gives none a name"),
     ];
     for (place, words) in expected {
         let found = problems.iter().find(|problem| problem.starts_with(place));

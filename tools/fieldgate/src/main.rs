@@ -19,6 +19,7 @@ mod procfs;
 mod provision;
 mod report;
 mod reset;
+mod routes;
 mod secrets;
 mod sha256;
 mod signals;
@@ -57,6 +58,8 @@ enum Command {
     Update(update::UpdateArgs),
     Flash(flash::FlashArgs),
     Agent(agent::AgentArgs),
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -83,6 +86,7 @@ fn main() -> Result<ExitCode> {
         Command::Update(args) => runtime()?.block_on(update::run(args)),
         Command::Flash(args) => flash::run(&args),
         Command::Agent(args) => runtime()?.block_on(agent::run(args)),
+        Command::Routes(command) => routes::run(&command),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -6,9 +6,9 @@ use module_runtime::{ConfigurationWatch, Loaded, StatusPublisher};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::limits_of;
+use super::settings_of;
 use crate::configuration::Configuration;
-use crate::sequencer::Limits;
+use crate::intake::Settings;
 
 /// What a new configuration reaches.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Reload {
     /// The one that the module was started with.
     pub(super) first: Arc<Configuration>,
     pub(super) in_force: watch::Sender<Arc<Configuration>>,
-    pub(super) limits: watch::Sender<Limits>,
+    pub(super) settings: watch::Sender<Settings>,
     pub(super) restart: watch::Sender<Vec<&'static str>>,
 }
 
@@ -54,7 +54,7 @@ impl Reload {
         } else {
             tracing::warn!(version = loaded.version, hash = loaded.hash, keys = ?restart, "new configuration in force in part: restart the module for the named keys");
         }
-        self.limits.send_replace(limits_of(&self.first, new));
+        self.settings.send_replace(settings_of(&self.first, new));
         self.restart.send_replace(restart);
         self.in_force.send_replace(Arc::clone(new));
     }
@@ -76,23 +76,22 @@ mod tests {
     fn what_can_change_does_and_the_rest_is_named() {
         let first = load("").configuration;
         let (in_force, in_force_now) = watch::channel(Arc::clone(&first));
-        let (limits, limits_now) = watch::channel(limits_of(&first, &first));
+        let (settings, settings_now) = watch::channel(settings_of(&first, &first));
         let (restart, restart_now) = watch::channel(Vec::new());
         let reload = Reload {
             first,
             in_force,
-            limits,
+            settings,
             restart,
         };
 
-        reload.apply(&load("commands: {allow: [{method: a.b}]}\nintake: {reorder_wait: 2s, max_in_flight: 100}\ndead_letter_topic: dead\n"));
+        reload.apply(&load("commands: {allow: [{method: a.b}]}\nintake: {reorder_wait: 2s, max_in_flight: 100}\ndead_letter_topic: dead\nroutes: [{name: low, priority: 1}]\n"));
         assert_eq!(in_force_now.borrow().commands.allow.len(), 1);
-        assert_eq!(limits_now.borrow().reorder_wait, Duration::from_secs(2));
-        assert_eq!(
-            limits_now.borrow().held_events,
-            256,
-            "bounds of the start stay"
-        );
+        let now = settings_now.borrow().clone();
+        assert_eq!(now.limits.reorder_wait, Duration::from_secs(2));
+        assert_eq!(now.limits.held_events, 256, "bounds of the start stay");
+        let names: Vec<&str> = now.routes.all().map(|route| &*route.name).collect();
+        assert_eq!(names, ["low", "default"]);
         assert_eq!(
             *restart_now.borrow(),
             ["dead_letter_topic", "intake.max_in_flight"]

@@ -1,20 +1,22 @@
 //! What the schema cannot say about a configuration.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use module_runtime::configuration::{ByteSize, Duration};
 use module_runtime::{Problems, path};
 
 use iothub_protocol::HubIdentity;
 use iothub_protocol::limits::{KEEP_ALIVE, METHOD_NAME_CHARS};
+use routes::Surroundings;
 
-use super::{Configuration, HubConfiguration};
+use super::{Configuration, Destination, HubConfiguration};
 use crate::methods;
 
 pub(super) fn check(configuration: &Configuration, problems: &mut Problems) {
     hub(&configuration.hub, problems);
     queue(configuration, problems);
     subscriptions(configuration, problems);
+    routes(configuration, problems);
     commands(configuration, problems);
     topics(configuration, problems);
     let intake = &configuration.intake;
@@ -139,6 +141,28 @@ fn subscriptions(configuration: &Configuration, problems: &mut Problems) {
             );
         }
     }
+}
+
+fn routes(configuration: &Configuration, problems: &mut Problems) {
+    let queued = configuration
+        .subscriptions
+        .iter()
+        .filter(|subscription| subscription.destination() == Destination::Queue);
+    let topics: BTreeSet<&str> = queued
+        .map(|subscription| subscription.topic.as_str())
+        .collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    let surroundings = Surroundings {
+        // The hub has one identity, which has no name.
+        identities: Some(&[]),
+        topics: Some(&topics),
+    };
+    routes::check(
+        &configuration.routes,
+        &path!["routes"],
+        surroundings,
+        problems,
+    );
 }
 
 fn commands(configuration: &Configuration, problems: &mut Problems) {

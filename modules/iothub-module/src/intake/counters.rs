@@ -1,8 +1,9 @@
 //! The intake's metrics, looked up once: they are touched for every event.
 
 use metrics::Counter;
+use routes::{Routes, Treatment};
 
-use crate::metrics::{AFTER_GAP, DUPLICATES, LATE, RECEIVED, REORDERED};
+use crate::metrics::{AFTER_GAP, DROPPED, DUPLICATES, LATE, RECEIVED, REORDERED, ROUTED};
 
 pub(super) struct Counters {
     pub(super) received: Counter,
@@ -20,6 +21,38 @@ impl Counters {
             reordered: metrics::counter!(REORDERED.name),
             late: metrics::counter!(LATE.name),
             after_gap: metrics::counter!(AFTER_GAP.name),
+        }
+    }
+}
+
+/// The counters of one route. An event keeps those of the route it took: the rules may change while it waits.
+#[derive(Debug, Clone)]
+pub(super) struct RouteCounters {
+    routed: Counter,
+    /// Only of a route that drops.
+    dropped: Option<Counter>,
+}
+
+impl RouteCounters {
+    /// In the order of the routes.
+    pub(super) fn of_all(routes: &Routes) -> Vec<Self> {
+        let of_route = |route: &routes::Route| {
+            let name = route.name.to_string();
+            let drops = route.treatment == Treatment::Drop;
+            Self {
+                routed: metrics::counter!(ROUTED.name, "route" => name.clone()),
+                dropped: drops
+                    .then(|| metrics::counter!(DROPPED.name, "reason" => "route", "route" => name)),
+            }
+        };
+        routes.all().map(of_route).collect()
+    }
+
+    /// The fate of one event is final: it is stored, or dropped.
+    pub(super) fn count(&self) {
+        self.routed.increment(1);
+        if let Some(dropped) = &self.dropped {
+            dropped.increment(1);
         }
     }
 }

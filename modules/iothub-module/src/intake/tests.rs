@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use module_runtime::{Health, Outcome};
 use proptest::prelude::*;
-use serde_json::Value;
+use routes::RouteConfiguration;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -65,7 +66,7 @@ struct Bench {
     deliveries: mpsc::Sender<Delivery>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), IntakeError>>,
-    _limits: watch::Sender<Limits>,
+    settings: watch::Sender<Settings>,
 }
 
 impl Bench {
@@ -76,12 +77,16 @@ impl Bench {
         let health = Health::new();
         let flag = health.component("queue");
         flag.ready();
-        let intake = Intake::new(Arc::clone(&store), limits, dead_letters, flag);
+        let settings = Settings {
+            limits,
+            routes: Arc::default(),
+        };
+        let intake = Intake::new(Arc::clone(&store), settings.clone(), dead_letters, flag);
         let (deliveries, mut receiver) = mpsc::channel(4096);
         let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let (limits, limits_now) = watch::channel(limits);
+        let (settings, settings_now) = watch::channel(settings);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(intake.run(stream, limits_now, shutdown.clone()));
+        let task = tokio::spawn(intake.run(stream, settings_now, shutdown.clone()));
         Self {
             store,
             sidecar,
@@ -89,8 +94,15 @@ impl Bench {
             deliveries,
             shutdown,
             task,
-            _limits: limits,
+            settings,
         }
+    }
+
+    /// A changed document.
+    fn set_routes(&self, rules: &Value) {
+        let rules: Vec<RouteConfiguration> = serde_json::from_value(rules.clone()).unwrap();
+        self.settings
+            .send_modify(|settings| settings.routes = Arc::new(Routes::compile(&rules)));
     }
 
     async fn deliver(&self, body: impl Into<Bytes>) -> oneshot::Receiver<module_runtime::Outcome> {
@@ -302,6 +314,69 @@ async fn a_closed_queue_ends_the_intake() {
         bench.task.await.unwrap(),
         Err(IntakeError::QueueClosed)
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_route_drops_is_accepted_and_keeps_nobody_waiting() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    bench.set_routes(&json!([
+        {"name": "odd", "when": {"data": {"sequence": {"one_of": [1, 3, 5]}}}, "drop": true},
+        {"name": "plain", "when": {"type": "t"}, "drop": true}
+    ]));
+    let started = Instant::now();
+    let mut outcomes = Vec::new();
+    // Too early, so that what is dropped must take its turn.
+    for sequence in [2, 1, 4, 3, 6, 5] {
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    let plain = r#"{"specversion":"1.0","id":"a","source":"/x","type":"t"}"#;
+    outcomes.push(bench.deliver(plain).await);
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    let ids = [2, 4, 6].map(|sequence| format!("modbus-reader/press-1/fast/e1/{sequence}"));
+    assert_eq!(bench.store.ids(), ids);
+    // The first of a stream always waits for those that may have come before it.
+    assert!(started.elapsed() <= Limits::default().reorder_wait);
+    // A copy is known, whatever the rules are by then.
+    bench.set_routes(&json!([]));
+    let copy = bench.deliver(measurement("press-1", 3)).await;
+    assert_eq!(copy.await.unwrap(), Outcome::Accepted);
+    assert_eq!(bench.store.ids(), ids);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_adds_its_properties_to_the_message() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    bench.set_routes(&json!([
+        {"name": "all", "properties": {"line": 4, "t": {"data": "values.temperature"}}}
+    ]));
+    let outcome = bench.deliver(measurement("press-1", 1)).await;
+    assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    let stored = bench.store.stored.lock().unwrap();
+    let bag = String::from_utf8_lossy(&stored[0].properties).into_owned();
+    assert!(bag.ends_with("&topic=telemetry&line=4&t=21.5"), "{bag}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_change_all_the_time_lose_and_double_nothing() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    let mut outcomes = Vec::new();
+    for sequence in 1..=2000u64 {
+        if sequence % 7 == 0 {
+            let rules = json!([{"name": format!("r{sequence}"), "when": {"topic": "telemetry"}}]);
+            bench.set_routes(&rules);
+        }
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+        tokio::time::sleep(Duration::from_micros(500)).await;
+    }
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    let expected: Vec<String> = (1..=2000)
+        .map(|sequence| format!("modbus-reader/press-1/fast/e1/{sequence}"))
+        .collect();
+    assert_eq!(bench.store.ids(), expected);
 }
 
 /// A broker with parallel delivery in front of a store that fails at times: every event ends up stored.

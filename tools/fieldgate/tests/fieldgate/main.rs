@@ -7,4 +7,5 @@ mod manifests;
 mod program;
 mod provision;
 mod reset;
+mod routes;
 mod update;
