@@ -1,5 +1,7 @@
 //! What the schema cannot say about a configuration.
 
+mod sending;
+
 use std::collections::HashMap;
 
 use module_runtime::configuration::{ByteSize, Duration};
@@ -17,6 +19,7 @@ pub(super) fn check(configuration: &Configuration, problems: &mut Problems) {
     subscriptions(configuration, problems);
     commands(configuration, problems);
     topics(configuration, problems);
+    sending::check(configuration, problems);
     let intake = &configuration.intake;
     problems.check_range(
         path!["intake", "reorder_wait"],
