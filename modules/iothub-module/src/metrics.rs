@@ -18,6 +18,7 @@ module_runtime::figures! {
     DEAD_LETTERS = counter "fieldgate_iothub_module_dead_letters_total", "Events that can never be sent, by reason";
     SENT = counter "fieldgate_iothub_module_sent_total", "Messages confirmed by the hub";
     PUBACK = histogram "fieldgate_iothub_module_puback_seconds", "From sending a message to the hub's confirmation";
+    WINDOW = gauge "fieldgate_iothub_module_window_messages", "Messages that may wait for the hub's confirmation at a time";
     METHODS = counter "fieldgate_iothub_module_methods_total", "Direct methods, by status of the answer";
     CLOUD_MESSAGES = counter "fieldgate_iothub_module_cloud_messages_total", "Cloud-to-device messages handed on";
 }

@@ -58,6 +58,12 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Counts up with each message, over all connections.
+    #[must_use]
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
     /// When it was sent.
     #[must_use]
     pub fn at(&self) -> Instant {
