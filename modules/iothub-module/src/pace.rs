@@ -15,6 +15,7 @@
 
 pub mod budget;
 pub mod latency;
+pub mod loss;
 pub mod priority;
 pub mod schedule;
 pub mod shards;
@@ -24,9 +25,10 @@ pub mod window;
 
 pub use budget::{Admission, Bound, Budget, BudgetEvent, BudgetOptions, BudgetState};
 pub use latency::Latency;
+pub use loss::Loss;
 pub use priority::{Priorities, Priority};
 pub use schedule::{Class, Lane, Next, Schedule, ScheduleOptions, Waiting};
 pub use shards::{Identity, Route, Shards, Shipped};
-pub use throttle::{Loss, Now, Pace, Throttle, ThrottleEvent, ThrottleState};
+pub use throttle::{Now, Pace, Throttle, ThrottleEvent, ThrottleState};
 pub use watchdog::{Oldest, Verdict, Watchdog, WatchdogBounds};
 pub use window::{Sent, Window, WindowBounds};

@@ -229,6 +229,8 @@ pub struct Budget {
     /// What is stored covers so much of `spent`.
     covered: u64,
     held: Held,
+    /// What the last event told.
+    told: Option<Bound>,
 }
 
 /// Since when, and until when at least, bounds keep something back.
@@ -252,6 +254,7 @@ impl Budget {
             earlier: None,
             covered: saved.bytes,
             held: Held::default(),
+            told: None,
         };
         budget.turn(now);
         budget
@@ -347,8 +350,8 @@ impl Budget {
         }
     }
 
-    /// To be called about once a second with what was held before: what began or ended since, for the log.
-    pub fn tick(&mut self, before: Option<Bound>, now: Now) -> Option<BudgetEvent> {
+    /// To be called about once a second: what began or ended since, for the log.
+    pub fn tick(&mut self, now: Now) -> Option<BudgetEvent> {
         self.turn(now);
         if self
             .held
@@ -357,7 +360,9 @@ impl Budget {
         {
             self.held.minute = None;
         }
-        match (before, self.state(now).holds) {
+        let holds = self.state(now).holds;
+        let before = std::mem::replace(&mut self.told, holds);
+        match (before, holds) {
             (before, holds) if before == holds => None,
             (_, Some(bound)) => Some(BudgetEvent::UsedUp(bound)),
             (Some(bound), None) => Some(BudgetEvent::FreeAgain(bound)),

@@ -20,6 +20,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::loss::Loss;
+
 /// No PUBACK within this time is late.
 const LATE: Duration = Duration::from_secs(1);
 /// Nor within so many times the usual.
@@ -48,19 +50,6 @@ pub struct Now {
     pub at: Instant,
     /// By the wall clock.
     pub utc: SystemTime,
-}
-
-/// How a connection was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The other side ended it.
-    ByHub,
-    /// CONNECT was refused.
-    Refused,
-    /// The network, or nobody knows.
-    Network,
-    /// Wanted from here.
-    Planned,
 }
 
 /// Where the hub stands, for status and metrics.

@@ -81,7 +81,7 @@ fn without_bounds_everything_goes_and_nothing_is_stored() {
     let mut budget = budget(None, None, &clock);
     assert!(goes(&mut budget, NORMAL, 1 << 40, clock.now));
     assert_eq!(budget.to_save(), None);
-    assert_eq!(budget.tick(None, clock.now), None);
+    assert_eq!(budget.tick(clock.now), None);
 }
 
 #[test]
@@ -141,15 +141,15 @@ fn the_month_is_used_up_and_free_again_in_the_next_one() {
         "nothing is urgent unless configured"
     );
     assert_eq!(
-        budget.tick(None, clock.now),
+        budget.tick(clock.now),
         Some(BudgetEvent::UsedUp(Bound::Month))
     );
-    assert_eq!(budget.tick(Some(Bound::Month), clock.now), None);
+    assert_eq!(budget.tick(clock.now), None);
     let last = clock.advance(Duration::from_secs(5 * DAY / 2 - 1));
     assert!(!goes(&mut budget, NORMAL, 1, last), "2026-11-30, 23:59:59");
     let first = clock.advance(Duration::from_secs(1));
     assert_eq!(
-        budget.tick(Some(Bound::Month), first),
+        budget.tick(first),
         Some(BudgetEvent::FreeAgain(Bound::Month))
     );
     assert!(goes(&mut budget, NORMAL, 1000, first));
