@@ -22,16 +22,19 @@
 //! # What goes when it is used up
 //! Nothing, or only urgent events, as is configured. A part can be kept for urgent ones.
 
-use std::collections::VecDeque;
+mod minute;
+mod month;
+
 use std::fmt;
-use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use time::{Date, OffsetDateTime};
 
 use super::priority::Priority;
 use super::throttle::Now;
+use minute::Minute;
+
+pub use month::{Month, NotAMonth};
 
 /// TCP, TLS with the server's certificates, CONNECT and the subscriptions, both ways.
 pub const CONNECTION_BYTES: u64 = 8 * 1024;
@@ -42,9 +45,8 @@ const TCP_IP: u64 = 40;
 const SEGMENT: u64 = 1400;
 const PUBACK: u64 = 66;
 
-const MINUTE: u64 = 60;
-/// 2025-01-01: this program is younger.
-const CLOCK_IS_SET: i64 = 1_735_689_600;
+/// Where the clock may be set meanwhile, it is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long a clock must have shown an earlier month to be believed.
 const EARLIER_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The stored figure is so much ahead: a thousandth of the month's bound, and at least this.
@@ -132,74 +134,6 @@ pub struct BudgetState {
     pub counted: Option<Month>,
     /// What keeps messages back.
     pub holds: Option<Bound>,
-}
-
-/// A calendar month, written `2026-11`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Month(u32);
-
-impl Month {
-    /// The month of `utc`, if the clock is set.
-    fn of(utc: SystemTime) -> Option<Self> {
-        let date = OffsetDateTime::from(utc);
-        if date.unix_timestamp() < CLOCK_IS_SET {
-            return None;
-        }
-        let month = u32::from(u8::from(date.month())) - 1;
-        Some(Self(u32::try_from(date.year()).ok()? * 12 + month))
-    }
-
-    /// Its last moment's successor.
-    fn end(self) -> Option<SystemTime> {
-        let next = self.0 + 1;
-        let month = time::Month::try_from(u8::try_from(next % 12).ok()? + 1).ok()?;
-        let date = Date::from_calendar_date(i32::try_from(next / 12).ok()?, month, 1).ok()?;
-        Some(date.midnight().assume_utc().into())
-    }
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.0 / 12, self.0 % 12 + 1)
-    }
-}
-
-impl From<Month> for String {
-    fn from(month: Month) -> Self {
-        month.to_string()
-    }
-}
-
-/// Not a month.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a month such as 2026-11")]
-pub struct NotAMonth(String);
-
-impl FromStr for Month {
-    type Err = NotAMonth;
-
-    fn from_str(text: &str) -> Result<Self, NotAMonth> {
-        let number = |part: &str, digits: usize| {
-            let plain = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
-            plain.then(|| part.parse::<u32>().ok()).flatten()
-        };
-        let parts = text
-            .split_once('-')
-            .and_then(|(year, month)| Some((number(year, 4)?, number(month, 2)?)));
-        match parts {
-            Some((year, month)) if (1..=12).contains(&month) => Ok(Self(year * 12 + month - 1)),
-            _ => Err(NotAMonth(text.to_owned())),
-        }
-    }
-}
-
-impl TryFrom<String> for Month {
-    type Error = NotAMonth;
-
-    fn try_from(text: String) -> Result<Self, NotAMonth> {
-        text.parse()
-    }
 }
 
 /// The month's counter as it is stored.
@@ -428,93 +362,14 @@ impl Budget {
         self.held.month = false;
     }
 
-    /// At least a second, and no longer than a month has days: the clock may be wrong.
     fn until_month_ends(&self, now: Now) -> Duration {
         let end = match Month::of(now.utc) {
             Some(_) => self.month.and_then(Month::end),
             None => None,
         };
         let left = end.and_then(|end| end.duration_since(now.utc).ok());
-        // A clock that is set meanwhile is seen within a minute.
-        left.unwrap_or(EARLIER_FOR)
-            .clamp(Duration::from_secs(1), Duration::from_secs(MINUTE))
-    }
-}
-
-/// What was spent in each second of the last minute.
-#[derive(Debug)]
-struct Minute {
-    start: Instant,
-    /// Second since `start`, and bytes; oldest first.
-    seconds: VecDeque<(u64, u64)>,
-    /// A message larger than the bound is being paid off.
-    paid_off: Option<Instant>,
-}
-
-impl Minute {
-    fn new(start: Instant) -> Self {
-        Self {
-            start,
-            seconds: VecDeque::new(),
-            paid_off: None,
-        }
-    }
-
-    fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_secs()
-    }
-
-    /// A second counts until one minute after its end: so no 60 seconds hold more than the bound, wherever they begin.
-    fn forget(&mut self, now: Instant) {
-        let now_second = self.second(now);
-        while self
-            .seconds
-            .front()
-            .is_some_and(|(second, _)| second + MINUTE < now_second)
-        {
-            self.seconds.pop_front();
-        }
-    }
-
-    fn spent(&mut self, now: Instant) -> u64 {
-        self.forget(now);
-        self.seconds.iter().map(|(_, bytes)| bytes).sum()
-    }
-
-    fn wait(&mut self, bytes: u64, bound: u64, now: Instant) -> Option<Instant> {
-        if let Some(paid_off) = self.paid_off.filter(|at| *at > now) {
-            return Some(paid_off);
-        }
-        let mut spent = self.spent(now);
-        if spent == 0 {
-            // Even if it is larger than the bound: else it would wait for ever.
-            return None;
-        }
-        for (second, freed) in &self.seconds {
-            if spent.saturating_add(bytes) <= bound {
-                break;
-            }
-            spent -= freed;
-            if spent.saturating_add(bytes) <= bound || spent == 0 {
-                return Some(self.start + Duration::from_secs(second + MINUTE + 1));
-            }
-        }
-        None
-    }
-
-    fn spend(&mut self, bytes: u64, bound: Option<u64>, now: Instant) {
-        let second = self.second(now);
-        match self.seconds.back_mut() {
-            Some((last, spent)) if *last >= second => *spent = spent.saturating_add(bytes),
-            _ => self.seconds.push_back((second, bytes)),
-        }
-        self.forget(now);
-        if let Some(bound) = bound.filter(|bound| bytes > *bound) {
-            #[allow(clippy::cast_precision_loss, reason = "a time to wait")]
-            let minutes = bytes as f64 / bound.max(1) as f64;
-            let pause = Duration::try_from_secs_f64(minutes * 60.0);
-            self.paid_off = pause.ok().and_then(|pause| now.checked_add(pause));
-        }
+        left.unwrap_or(LOOK_AGAIN)
+            .clamp(Duration::from_secs(1), LOOK_AGAIN)
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
