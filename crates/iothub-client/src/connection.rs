@@ -38,6 +38,8 @@ pub(crate) enum Control {
         question: TwinQuestion,
         answer: oneshot::Sender<TwinAnswer>,
     },
+    /// The caller takes the connection for dead, after this time without PUBACK.
+    GiveUp { waited: Duration },
 }
 
 /// How a connection ended. `held_for` is absent where CONNECT did not succeed.
@@ -293,6 +295,13 @@ impl<'a> Connection<'a> {
             Control::Publish { topic, payload } => self.publish_once(topic, payload),
             Control::Ack(ack) => self.complete(ack),
             Control::Twin { question, answer } => self.ask(question, answer),
+            Control::GiveUp { waited } => Err(match &self.closing {
+                Some((reason, _)) => reason.clone(),
+                None => DisconnectReason::AckTimeout {
+                    host: self.shared.options.host.clone(),
+                    after: waited,
+                },
+            }),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use iothub_protocol::limits::{PACKET_BYTES, TOPIC_BYTES};
@@ -172,6 +173,15 @@ impl Session {
             .try_send(outgoing)
             .map_err(|_| SendError::ConnectionLost)?;
         Ok(Delivery { receiver })
+    }
+
+    /// Ends this connection as one on which no PUBACK came for `waited` ([`crate::DisconnectReason::AckTimeout`]): everything in flight fails,
+    /// and the client connects anew. For callers that know sooner than `puback_timeout` that the link is dead.
+    ///
+    /// Does nothing when the session has ended. Should more than a hundred answers and requests wait for the connection, it may not be
+    /// heard: ask again while the session is live.
+    pub fn give_up(&self, waited: Duration) {
+        let _ = self.inner.control.try_send(Control::GiveUp { waited });
     }
 
     pub(crate) async fn control(&self, control: Control) -> Result<(), SendError> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod hub;
+mod sending;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use hub::{HubConfiguration, HubCredentials, SecretReference};
+pub use sending::{
+    BacklogConfiguration, BudgetConfiguration, FairnessConfiguration, IdentityConfiguration,
+    SendingConfiguration, WatchdogConfiguration, WhenUsedUp, WindowConfiguration,
+};
 
 /// Delivers what modules publish to Azure IoT Hub and brings commands back.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -41,6 +46,9 @@ pub struct Configuration {
     /// How events are taken in.
     #[serde(default)]
     pub intake: IntakeConfiguration,
+    /// How events are sent.
+    #[serde(default)]
+    pub sending: SendingConfiguration,
     /// How reported properties are sent.
     #[serde(default)]
     pub twin: TwinConfiguration,
@@ -192,6 +200,7 @@ impl Configuration {
                 self.dead_letter_topic != new.dead_letter_topic,
             ),
             ("intake.max_in_flight", intake(self) != intake(new)),
+            ("sending", self.sending != new.sending),
         ];
         changed
             .into_iter()

@@ -1,5 +1,7 @@
 //! What the sender and the twin ask of the hub; the real one is iothub-client, a test can put its own in place.
 
+use std::time::Duration;
+
 use iothub_client::{Client, SendError, Session};
 use iothub_protocol::Message;
 use serde_json::Value;
@@ -30,6 +32,10 @@ pub trait Connection: Clone + Send + Sync + 'static {
         &self,
         message: Message,
     ) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send;
+
+    /// Takes the connection for dead, on which a message has waited for `waited`: all that is in flight fails, and another connection is made.
+    /// It may not be heard at once; ask again as long as nothing has failed.
+    fn give_up(&self, waited: Duration);
 }
 
 /// The twin on the hub.
@@ -64,6 +70,10 @@ impl Connection for Session {
         message: Message,
     ) -> impl Future<Output = Result<Self::Confirmation, SendError>> + Send {
         Session::publish(self, message)
+    }
+
+    fn give_up(&self, waited: Duration) {
+        Session::give_up(self, waited);
     }
 }
 

@@ -22,6 +22,7 @@ pub mod message;
 pub mod methods;
 mod metrics;
 mod oversize;
+pub mod pace;
 pub mod payload;
 pub mod publisher;
 pub mod reported;

@@ -19,6 +19,11 @@ module_runtime::figures! {
     DEAD_LETTERS = counter "fieldgate_iothub_module_dead_letters_total", "Events that can never be sent, by reason";
     SENT = counter "fieldgate_iothub_module_sent_total", "Messages confirmed by the hub";
     PUBACK = histogram "fieldgate_iothub_module_puback_seconds", "From sending a message to the hub's confirmation";
+    WINDOW = gauge "fieldgate_iothub_module_window_messages", "Messages that may wait for the hub's confirmation at a time";
+    THROTTLE = gauge "fieldgate_iothub_module_throttle_state", "0 while the hub takes all, 1 while it throttles, 2 while the quota of the day is used up";
+    BUDGET_USED = gauge "fieldgate_iothub_module_budget_used_bytes", "Bytes counted by the budget in the last minute and in the month, by bound";
+    BUDGET_HOLDS = gauge "fieldgate_iothub_module_budget_holds", "1 while a bound of the budget keeps messages back, by bound";
+    SENT_EVENTS = counter "fieldgate_iothub_module_sent_events_total", "Events confirmed by the hub, by priority and lane";
     METHODS = counter "fieldgate_iothub_module_methods_total", "Direct methods, by status of the answer";
     CLOUD_MESSAGES = counter "fieldgate_iothub_module_cloud_messages_total", "Cloud-to-device messages handed on";
 }

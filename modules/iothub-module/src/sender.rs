@@ -4,6 +4,7 @@
 //! from there, in order. A message may so arrive twice, never not at all.
 
 mod flight;
+mod line;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use iothub_client::SendError;
 use store_forward::{Queue, QueueError, Sequence, StoredItem};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letter::DeadLetters;
@@ -19,6 +21,8 @@ use crate::hub::{Connection, Hub, Stopped};
 use crate::message;
 use crate::oversize::Oversize;
 use flight::{Confirmed, Flight};
+
+pub use line::LineOptions;
 
 /// One read of the queue takes at most so many items and bytes; a second one runs while these are sent.
 const READ_ITEMS: usize = 64;
@@ -28,6 +32,8 @@ const STORAGE_WAIT: Duration = Duration::from_secs(1);
 const SAME_CONNECTION_WAIT: Duration = Duration::from_millis(200);
 /// At a planned reconnect the client waits up to 10 s for PUBACKs; on a lost connection they fail at once.
 const LOST_DRAIN: Duration = Duration::from_secs(12);
+/// How often it is looked whether the link is dead.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How a sender ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,26 +65,34 @@ pub struct Sender<H> {
     /// Everything up to here was sent on this connection, or is confirmed.
     cursor: Sequence,
     oversize: Oversize,
+    line: LineOptions,
     drain: Duration,
 }
 
 impl<H: Hub> Sender<H> {
     /// A sender that starts at the queue's oldest item. At shutdown, what is in flight has `drain` to be confirmed.
     #[must_use]
-    pub fn new(hub: H, queue: Queue, dead_letters: DeadLetters, drain: Duration) -> Self {
+    pub fn new(
+        hub: H,
+        queue: Queue,
+        dead_letters: DeadLetters,
+        line: LineOptions,
+        drain: Duration,
+    ) -> Self {
         let oversize = Oversize::new(queue.clone(), dead_letters);
         Self {
             hub,
             queue,
             cursor: Sequence::START,
             oversize,
+            line,
             drain,
         }
     }
 
     /// Sends until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) -> Ended {
-        let mut flight = Flight::new(self.queue.clone());
+        let mut flight = Flight::new(self.queue.clone(), self.line);
         let mut last_generation = None;
         loop {
             let connection = tokio::select! {
@@ -143,11 +157,16 @@ impl<H: Hub> Sender<H> {
         let mut read: Option<Work<Read>> = None;
         let mut publishing: Option<(StoredItem, Work<Published<H::Connection>>)> = None;
         let mut at_end = false;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut given_up = false;
+        flight.connected();
         loop {
             if read.is_none() && !at_end && buffer.len() < READ_ITEMS / 2 {
                 read = Some(self.read(read_to));
             }
             if publishing.is_none()
+                && flight.has_room()
                 && let Some(item) = next_to_send(&mut buffer, flight, &self.oversize)
             {
                 let connection = connection.clone();
@@ -199,6 +218,13 @@ impl<H: Hub> Sender<H> {
                     Err(_) => return Turn::Stopped,
                 },
                 () = self.oversize.progress() => {}
+                _ = look.tick() => if let Some(waited) = flight.dead() {
+                    if !given_up {
+                        tracing::warn!(waited_seconds = waited.as_secs_f64(), "no confirmation from IoT Hub: the link is taken for dead, making a new connection");
+                    }
+                    given_up = true;
+                    connection.give_up(waited);
+                },
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The documents in `configurations/`: what holds, and what is said about what does not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use iothub_module::configuration::{Configuration, Destination, HubCredentials, WhenFull};
+use iothub_module::pace::{BudgetOptions, Priority, WindowBounds};
 use module_runtime::Loaded;
 
 fn load(name: &str) -> Result<Loaded<Configuration>, Vec<String>> {
@@ -56,6 +58,7 @@ fn a_short_document_means_the_same_as_the_defaults_written_out() {
     let full = load("full.yaml").unwrap().configuration;
     assert_eq!(least.intake, full.intake);
     assert_eq!(least.twin, full.twin);
+    assert_eq!(least.sending, full.sending);
     assert_eq!(least.queue.max_bytes, full.queue.max_bytes);
     assert_eq!(least.dead_letter_topic, full.dead_letter_topic);
     let hub = |configuration: &Configuration| {
@@ -114,6 +117,98 @@ fn every_problem_is_named_with_its_place_and_remedy() {
         ),
         ("23:routes[1].name: ", "is the name of the rule at 22:12"),
         ("23:routes[1].identity: ", "gives none a name"),
+    ];
+    for (place, words) in expected {
+        let found = problems.iter().find(|problem| problem.starts_with(place));
+        assert!(
+            found.is_some_and(|problem| problem.contains(words)),
+            "{place} {words}\nin {problems:#?}"
+        );
+    }
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+}
+
+#[test]
+fn how_events_are_sent_can_be_said_in_full() {
+    let configuration = load("sending.yaml").unwrap().configuration;
+    let sending = &configuration.sending;
+    let bounds = WindowBounds {
+        least: 2,
+        most: 128,
+    };
+    assert_eq!(sending.window_bounds(configuration.hub.window), bounds);
+    assert_eq!(sending.watchdog_bounds().ceiling, Duration::from_secs(60));
+    assert_eq!(sending.schedule_options().backlog_rate, Some(500));
+    let budget = BudgetOptions {
+        per_minute: Some(1 << 20),
+        per_month: Some(2 << 30),
+        urgent_from: Priority::new(8),
+        urgent_reserve: 20,
+        urgent_beyond: true,
+    };
+    assert_eq!(sending.budget_options(), budget);
+    let hubs: Vec<_> = sending
+        .identities
+        .iter()
+        .map(|identity| configuration.hub.with_identity(identity))
+        .collect();
+    assert!(hubs.iter().all(|hub| hub.window == 200));
+    let names: Vec<_> = hubs.iter().map(|hub| hub.credentials().unwrap()).collect();
+    assert!(
+        matches!(
+            names[..],
+            [
+                HubCredentials::KeyFile {
+                    name: "plant.azure-devices.net",
+                    device: "gate-7",
+                    module: Some("s1"),
+                    ..
+                },
+                HubCredentials::KeyFile {
+                    device: "gate-7-b",
+                    module: None,
+                    ..
+                },
+                HubCredentials::ConnectionStringFile(_),
+                HubCredentials::Secret(_),
+            ]
+        ),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn without_a_word_about_sending_the_window_is_the_clients_and_no_byte_is_counted() {
+    let configuration = load("least.yaml").unwrap().configuration;
+    let bounds = WindowBounds { least: 1, most: 64 };
+    assert_eq!(configuration.sending.window_bounds(64), bounds);
+    let budget = configuration.sending.budget_options();
+    assert_eq!((budget.per_minute, budget.per_month), (None, None));
+}
+
+#[test]
+fn every_problem_of_sending_is_named_with_its_place_and_remedy() {
+    let problems = load("sending-bad.yaml").unwrap_err();
+    let expected = [
+        ("6:sending.window.min: ", "give 1 or more"),
+        ("7:sending.window.max: ", "more than hub.window allows (64"),
+        ("9:sending.watchdog.floor: ", "longer than the ceiling, 40s"),
+        ("12:sending.backlog.share: ", "0 to 100"),
+        ("13:sending.backlog.rate: ", "1 to 100000"),
+        ("14:sending.backlog.live_wait: ", "50ms to 1m"),
+        ("16:sending.fairness.lower_share: ", "0 to 50"),
+        ("18:sending.budget.per_minute: ", "4KiB to 16GiB"),
+        ("19:sending.budget.per_month: ", "1MiB to 1048576GiB"),
+        ("20:sending.budget.urgent_reserve: ", "0 to 90"),
+        ("21:sending.budget.when_used_up: ", "give urgent_from"),
+        ("23:sending.identities[0]: ", "is the identity in hub again"),
+        ("25:sending.identities[2]: ", "is the identity at 24:"),
+        ("26:sending.identities[3].device: ", "'/'"),
+        (
+            "27:sending.identities[4]: ",
+            "needs all of name, device and key_file",
+        ),
+        ("28:sending.identities[5]: ", "no identity; give one of"),
     ];
     for (place, words) in expected {
         let found = problems.iter().find(|problem| problem.starts_with(place));

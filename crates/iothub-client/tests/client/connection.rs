@@ -242,6 +242,38 @@ async fn a_missing_puback_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_given_up_fails_what_is_in_flight_and_another_one_comes() {
+    let hub = Hub::start().await;
+    hub.state().acks = Acks::Hold;
+    let (client, mut events) = hub.client();
+    let session = client.session().await.unwrap();
+    let delivery = session.publish(numbered(0)).await.unwrap();
+    session.give_up(Duration::from_secs(3));
+    assert_eq!(
+        timeout(SOON, delivery).await.unwrap(),
+        Err(SendError::ConnectionLost)
+    );
+    hub.state().acks = Acks::Send;
+    let reason = loop {
+        if let HubEvent::Disconnected { reason } = next(&mut events).await {
+            break reason;
+        }
+    };
+    assert!(
+        matches!(reason, DisconnectReason::AckTimeout { after, .. } if after == Duration::from_secs(3)),
+        "{reason}"
+    );
+    let second = timeout(SOON, client.session()).await.unwrap().unwrap();
+    assert_eq!(second.generation(), 2);
+    let delivery = second.publish(numbered(0)).await.unwrap();
+    assert_eq!(timeout(SOON, delivery).await.unwrap(), Ok(()));
+    // One that has ended already changes nothing.
+    session.give_up(Duration::from_secs(3));
+    let delivery = second.publish(numbered(1)).await.unwrap();
+    assert_eq!(timeout(SOON, delivery).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn a_token_is_renewed_before_it_ends_without_a_failed_message() {
     let hub = Hub::start().await;
     let mut options = hub.options();

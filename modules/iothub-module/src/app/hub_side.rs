@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use iothub_client::{Client, ConnectionState, HubEvent};
+use iothub_client::{Client, ClientOptions, ConnectionState, HubEvent};
 use module_runtime::{Delivery, Sidecar};
 use serde_json::Value;
 use store_forward::Queue;
@@ -18,7 +18,7 @@ use crate::dead_letter::DeadLetters;
 use crate::figures::HubState;
 use crate::methods::Methods;
 use crate::publisher::Publisher;
-use crate::sender::{Ended, Sender};
+use crate::sender::{Ended, LineOptions, Sender};
 use crate::{cloud_message, desired, dispatch, twin};
 
 /// Wait before the credentials are read again: first and longest.
@@ -61,7 +61,10 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         let mut wait = CREDENTIALS_WAIT.0;
         loop {
             let error = match client_options(&self.configuration.hub, &*self.sidecar).await {
-                Ok(options) => match Client::start(options) {
+                Ok(options) => match Client::start(ClientOptions {
+                    puback_timeout: self.configuration.sending.watchdog.ceiling.get(),
+                    ..options
+                }) {
                     Ok(started) => return started,
                     Err(error) => error.to_string(),
                 },
@@ -132,7 +135,12 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         };
         tasks.spawn(dispatch::run(events, targets, shutdown.clone()));
 
-        let sender = Sender::new(client, self.queue, self.dead_letters, DRAIN);
+        let sending = &self.configuration.sending;
+        let line = LineOptions {
+            window: sending.window_bounds(self.configuration.hub.window),
+            watchdog: sending.watchdog_bounds(),
+        };
+        let sender = Sender::new(client, self.queue, self.dead_letters, line, DRAIN);
         let ended = sender.run(shutdown.clone()).await;
         match ended {
             Ended::Finished => {}

@@ -1,5 +1,7 @@
 //! What the schema cannot say about a configuration.
 
+mod sending;
+
 use std::collections::{BTreeSet, HashMap};
 
 use module_runtime::configuration::{ByteSize, Duration};
@@ -19,6 +21,7 @@ pub(super) fn check(configuration: &Configuration, problems: &mut Problems) {
     routes(configuration, problems);
     commands(configuration, problems);
     topics(configuration, problems);
+    sending::check(configuration, problems);
     let intake = &configuration.intake;
     problems.check_range(
         path!["intake", "reorder_wait"],

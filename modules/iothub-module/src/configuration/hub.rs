@@ -46,7 +46,7 @@ pub struct HubConfiguration {
     /// Life of a SAS token, 10s to 24h; it is renewed before it ends.
     #[serde(default = "defaults::sas_lifetime")]
     pub sas_lifetime: Duration,
-    /// Messages sent and not yet confirmed, 1 to 1000.
+    /// Messages sent and not yet confirmed at most, 1 to 1000; how many it is, follows the line (`sending.window`).
     #[serde(default = "defaults::window")]
     pub window: u16,
 }

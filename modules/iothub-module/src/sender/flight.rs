@@ -12,8 +12,10 @@ use store_forward::{Queue, QueueError, Sequence, StoredItem};
 use tokio::time::Instant;
 
 use super::is_permanent;
+use super::line::{Line, LineOptions};
 use crate::hub::Connection;
 use crate::metrics::{PUBACK, SENT};
+use crate::pace;
 
 /// One removal takes at most so many rows.
 const REMOVE_ITEMS: usize = 256;
@@ -22,7 +24,7 @@ const STORAGE_WAIT: Duration = Duration::from_secs(1);
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Removal = Work<(Vec<Sequence>, Result<(), QueueError>)>;
-type Sent = (StoredItem, Instant, Result<(), SendError>);
+type Sent = (StoredItem, pace::Sent, Result<(), SendError>);
 
 /// What happened next.
 #[derive(Debug)]
@@ -46,19 +48,21 @@ pub(super) struct Flight<C: Connection> {
     /// Rows that may go.
     confirmed: BTreeSet<Sequence>,
     removal: Option<Removal>,
+    line: Line,
     sent: Counter,
     puback: Histogram,
     connection: std::marker::PhantomData<fn(C)>,
 }
 
 impl<C: Connection> Flight<C> {
-    pub(super) fn new(queue: Queue) -> Self {
+    pub(super) fn new(queue: Queue, line: LineOptions) -> Self {
         Self {
             queue,
             on_the_wire: FuturesUnordered::new(),
             unconfirmed: BTreeSet::new(),
             confirmed: BTreeSet::new(),
             removal: None,
+            line: Line::new(line),
             sent: metrics::counter!(SENT.name),
             puback: metrics::histogram!(PUBACK.name),
             connection: std::marker::PhantomData,
@@ -73,9 +77,23 @@ impl<C: Connection> Flight<C> {
         self.confirmed.contains(&sequence)
     }
 
+    /// Whether the window lets one more message go.
+    pub(super) fn has_room(&self) -> bool {
+        self.line.has_room()
+    }
+
+    pub(super) fn connected(&mut self) {
+        self.line.connected();
+    }
+
+    /// How long the oldest message has waited for its PUBACK, if that means a dead link.
+    pub(super) fn dead(&self) -> Option<Duration> {
+        self.line.dead(Instant::now())
+    }
+
     pub(super) fn add(&mut self, item: StoredItem, confirmation: C::Confirmation) {
         self.unconfirmed.insert(item.sequence);
-        let sent = Instant::now();
+        let sent = self.line.sent(Instant::now());
         self.on_the_wire
             .push(Box::pin(async move { (item, sent, confirmation.await) }));
     }
@@ -83,7 +101,7 @@ impl<C: Connection> Flight<C> {
     /// The next thing that happens; never, when nothing is on the wire and no removal runs. Cancel-safe.
     pub(super) async fn next(&mut self) -> Confirmed {
         tokio::select! {
-            (item, since, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, since, result),
+            (item, sent, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, &sent, result),
             (sequences, result) = removal(&mut self.removal) => self.removed(sequences, result),
         }
     }
@@ -91,7 +109,7 @@ impl<C: Connection> Flight<C> {
     fn confirm(
         &mut self,
         item: StoredItem,
-        since: Instant,
+        sent: &pace::Sent,
         result: Result<(), SendError>,
     ) -> Confirmed {
         match result {
@@ -99,11 +117,13 @@ impl<C: Connection> Flight<C> {
                 self.unconfirmed.remove(&item.sequence);
                 self.confirmed.insert(item.sequence);
                 self.sent.increment(1);
-                self.puback.record(since.elapsed().as_secs_f64());
+                let took = self.line.acknowledged(sent, Instant::now());
+                self.puback.record(took.as_secs_f64());
                 Confirmed::Acknowledged
             }
             Err(error) if is_permanent(&error) => {
                 self.unconfirmed.remove(&item.sequence);
+                self.line.failed(sent);
                 Confirmed::TooLarge(item, error)
             }
             Err(_) => Confirmed::Lost,
@@ -156,9 +176,10 @@ impl<C: Connection> Flight<C> {
         }
     }
 
-    /// Forgets what is on the wire; gives the first message that was not confirmed.
+    /// The connection has ended: forgets what was on the wire; gives the first message that was not confirmed.
     pub(super) fn abandon(&mut self) -> Option<Sequence> {
         self.on_the_wire.clear();
+        self.line.ended(self.unconfirmed.len());
         let first = self.unconfirmed.first().copied();
         self.unconfirmed.clear();
         first

@@ -7,6 +7,7 @@ use store_forward::{NewItem, WhenFull};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::*;
+use crate::pace::{WatchdogBounds, WindowBounds};
 use crate::testing::{TestSidecar, publisher, queue, until};
 
 /// What one connection of the test hub does.
@@ -22,6 +23,19 @@ struct Life {
 
 /// How long a PUBACK, or room in the window, may be missing.
 const WATCHDOG: Duration = Duration::from_millis(30);
+/// Takes messages and never confirms one.
+const SILENT: Life = Life {
+    publishes: usize::MAX,
+    acknowledges: 0,
+    last_arrives: true,
+};
+const LINE: LineOptions = LineOptions {
+    window: WindowBounds { least: 1, most: 64 },
+    watchdog: WatchdogBounds {
+        floor: Duration::from_secs(10),
+        ceiling: Duration::from_secs(30),
+    },
+};
 const FOR_EVER: Life = Life {
     publishes: usize::MAX,
     acknowledges: usize::MAX,
@@ -33,6 +47,7 @@ struct Record {
     /// Generation and event of every message that reached the hub.
     received: Mutex<Vec<(u64, String)>>,
     generation: AtomicU64,
+    given_up: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -176,6 +191,11 @@ impl Connection for TestConnection {
             .map_err(|_| SendError::ConnectionLost)?;
         Ok(Confirmation(confirmation))
     }
+
+    fn give_up(&self, _: Duration) {
+        self.record.given_up.fetch_add(1, Ordering::SeqCst);
+        self.lost.cancel();
+    }
 }
 
 fn item(number: usize, payload: &'static str) -> NewItem {
@@ -195,6 +215,7 @@ fn sender(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> Sender<Te
         hub.clone(),
         queue.clone(),
         dead_letters,
+        LINE,
         Duration::from_secs(5),
     )
 }
@@ -308,6 +329,52 @@ async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
     shutdown.cancel();
     assert_eq!(task.await.unwrap(), Ended::Unconfirmed(2));
     assert_eq!(queue.stats().depth, 2, "unconfirmed rows stay");
+}
+
+#[tokio::test]
+async fn no_more_is_on_the_wire_than_the_window_begins_with() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append((0..100).map(|number| item(number, "{}")).collect())
+        .await
+        .unwrap();
+    let mut hub = TestHub::new([SILENT], 64);
+    hub.watchdog = Duration::from_secs(60);
+    let mut sender = sender(&hub, &queue, &TestSidecar::new());
+    sender.drain = Duration::from_millis(50);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender.run(shutdown.clone()));
+    until("sixteen on the wire", || hub.received().len() == 16).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Unconfirmed(16));
+    assert_eq!(hub.received().len(), 16);
+}
+
+#[tokio::test]
+async fn a_link_without_pubacks_is_given_up_and_all_is_sent_on_the_next_one() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append((0..40).map(|number| item(number, "{}")).collect())
+        .await
+        .unwrap();
+    let mut hub = TestHub::new([SILENT], 64);
+    hub.watchdog = Duration::from_secs(60);
+    let mut sender = sender(&hub, &queue, &TestSidecar::new());
+    let soon = Duration::from_millis(20);
+    sender.line.watchdog = WatchdogBounds {
+        floor: soon,
+        ceiling: soon,
+    };
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender.run(shutdown.clone()));
+    until("the connection given up", || {
+        hub.record.given_up.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    until("an empty queue", || queue.stats().depth == 0).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    assert_order_per_generation(&hub.received());
 }
 
 #[tokio::test]

@@ -1,0 +1,34 @@
+//! The decisions of sending: how much at a time, what next, by whom, and when not. No I/O, no clock: time is passed in.
+//!
+//! | part | decides |
+//! |---|---|
+//! | [`Window`] | how many messages wait for their PUBACK at a time |
+//! | [`Watchdog`] | when a missing PUBACK means a dead link |
+//! | [`Throttle`] | whether the hub throttles or the day's quota is used up, and what then |
+//! | [`Budget`] | whether the line's bytes per minute and month allow it |
+//! | [`Schedule`] | which priority is next, and whether live data or the backlog |
+//! | [`Shards`] | by which identity an event goes |
+//!
+//! Together, for each identity: while [`Window::has_room`] and [`Throttle::pace`] lets it, the lines whose head [`Budget::admit`] lets go and
+//! whose key has a [`Route::By`] this identity are the [`Waiting`] of [`Schedule::next`]; what that names is sent. Each PUBACK goes to the
+//! window, the watchdog and the throttle; each lost connection to the window and the throttle.
+
+pub mod budget;
+pub mod latency;
+pub mod loss;
+pub mod priority;
+pub mod schedule;
+pub mod shards;
+pub mod throttle;
+pub mod watchdog;
+pub mod window;
+
+pub use budget::{Admission, Bound, Budget, BudgetEvent, BudgetOptions, BudgetState};
+pub use latency::Latency;
+pub use loss::Loss;
+pub use priority::{Priorities, Priority};
+pub use schedule::{Class, Lane, Next, Schedule, ScheduleOptions, Waiting};
+pub use shards::{Identity, Route, Shards, Shipped};
+pub use throttle::{Now, Pace, Throttle, ThrottleEvent, ThrottleState};
+pub use watchdog::{Oldest, Verdict, Watchdog, WatchdogBounds};
+pub use window::{Sent, Window, WindowBounds};
