@@ -1,8 +1,12 @@
 """The whole system of a run: generator, sidecars, broker with the product's streams, iothub-module, a relay, and the emulated hub."""
 
 import json
+import os
+import secrets
 import shutil
 from types import SimpleNamespace
+
+import nkeys
 
 from ..broker import KEPT_STREAM, STREAM, TOPICS
 from ..emulator import start_emulator
@@ -66,9 +70,13 @@ class Site:
         self.broker_port, self.setup_port = free_ports(2)
         path = self.folder / "nats-server.conf"
         # As in the product: the disk is flushed once a second (docs/decisions/0003).
+        self.seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+        public = nkeys.from_seed(bytearray(self.seed)).public_key.decode()
         path.write_text(
             f'listen: "127.0.0.1:{self.broker_port}"\nserver_name: soak\nmax_payload: 4194304\n'
             f'jetstream {{ store_dir: "{self.folder / "jetstream"}", max_file_store: 64GB, sync_interval: "1s" }}\n'
+            # broker-setup has a key, as always; what a sidecar may do is not what a soak is about.
+            f"authorization {{ users: [{{ nkey: {public} }}, {{ user: sidecar, password: {secrets.token_hex(16)} }}] }}\nno_auth_user: sidecar\n"
         )
         broker = Process(platform("nats-server")[:1] + ["--config", path], self.folder / "nats-server.log")
         self.parts.append(broker.stop)
@@ -82,7 +90,7 @@ class Site:
         plan = self.folder / "plan.yaml"
         plan.write_text(json.dumps({"streams": streams, "consumers": consumers}))
         command = [program("broker-setup"), plan, "--broker", f"nats://127.0.0.1:{self.broker_port}", "--ops-address", f"127.0.0.1:{self.setup_port}"]
-        setup = Process(command, self.folder / "broker-setup.log")
+        setup = Process(command, self.folder / "broker-setup.log", env={"NKEY_SETUP_SEED": self.seed.decode()})
         self.parts.append(setup.stop)
         setup.wait_until(lambda: call("GET", f"http://127.0.0.1:{self.setup_port}/readyz")[0] == 200, "the streams to be there")
         return setup
