@@ -1,7 +1,7 @@
 """The memory of a process that is killed now and then: its greatest share, and how it grows within its lives."""
 
 # Caches and connections settle in this time of a life.
-WARM_UP = 20.0
+WARM_UP = 60.0
 # Fewer samples say nothing about a slope.
 FEWEST = 10
 
