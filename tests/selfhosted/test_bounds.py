@@ -25,7 +25,7 @@ class Full:
         self.site.hub.fault("down", seconds=1e6)
         self.site.load(RATE)
         self.wait(lambda: self.figure(figure) >= ENOUGH, f"{ENOUGH} events without room")
-        self.published = self.site.end_load(PATIENCE)
+        self.published = self.site.end_load()
 
     def figure(self, name):
         self.site.figures.look()

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from types import SimpleNamespace
 
 import nkeys
@@ -129,14 +130,17 @@ class Site:
         """Events per second from now on, up to so many in all."""
         self.generator.configure(json.dumps(self._load(rate, limit)))
 
-    def end_load(self, timeout=180):
-        """No more events; returns how many the broker has confirmed, which is all that were made."""
+    def end_load(self, silence=90):
+        """No more events; returns how many the broker has confirmed, which is all that were made. Waits for as long as it takes some."""
         self.load(0)
-
-        def all_confirmed():
-            return self.source.look() and not self.source["rate"] and self.source["due_events"] == self.source["confirmed_events_total"]
-
-        wait_for(all_confirmed, "the broker to confirm everything", timeout, interval=0.5)
+        confirmed, moved = None, time.monotonic()
+        while not (self.source.look() and not self.source["rate"] and self.source["due_events"] == self.source["confirmed_events_total"]):
+            now = time.monotonic()
+            if self.source["confirmed_events_total"] != confirmed:
+                confirmed, moved = self.source["confirmed_events_total"], now
+            if now - moved > silence:
+                raise AssertionError(f"the broker has {confirmed} of {self.source['due_events']} events and takes no more\n{self.explain()}")
+            time.sleep(0.5)
         return self.source["confirmed_events_total"]
 
     def end_faults(self):
