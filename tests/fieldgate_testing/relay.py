@@ -21,7 +21,6 @@ class Relay:
         self.target = target
         self.random = random.Random(seed)
         self.delay = self.jitter = self.loss = 0.0
-        self.connections = 0
         self.ends = set()
         self.loop = Loop("relay")
         self.loop.run(self._listen())
@@ -51,7 +50,7 @@ class Relay:
         self.join()
 
     def stop(self):
-        self.server.close()
+        self.loop.call(self.server.close)
         self.loop.stop()
 
     async def _listen(self):
@@ -68,7 +67,6 @@ class Relay:
             there, onward = await asyncio.open_connection(*self.target)
             ends.append(onward)
             self.ends.add(onward)
-            self.connections += 1
             ways = [asyncio.create_task(self._way(reader, onward)), asyncio.create_task(self._way(there, writer))]
             try:
                 await asyncio.gather(*ways)
