@@ -79,10 +79,9 @@ async fn drop_ends_the_connections_once() {
 #[tokio::test]
 async fn one_client_can_be_dropped_and_kept_out_while_the_others_go_on() {
     let bench = Bench::start().await;
-    let (login, other) = (
-        bench.register("dev1/line-1").await,
-        bench.register("dev1/line-2").await,
-    );
+    bench.register("dev1").await;
+    let login = bench.register("dev1/line-1").await;
+    let other = bench.register("dev1/line-2").await;
     let mut device = bench.connect(&login).await;
     let mut stays = bench.connect(&other).await;
     bench
