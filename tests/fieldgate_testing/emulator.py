@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 
+from .process import Process, program
+
 
 class ControlError(Exception):
     """The control interface answered with an error status."""
@@ -12,6 +14,19 @@ class ControlError(Exception):
         super().__init__(f"{status}: {body}")
         self.status = status
         self.body = body
+
+
+def start_emulator(folder, port=0):
+    """The process and its control interface; port 0 takes a free one."""
+    command = [program("iothub-emulator"), "--data", folder, "--host-name", "localhost"]
+    process = Process(command + ["--mqtt-address", f"127.0.0.1:{port}", "--control-address", "127.0.0.1:0"], folder / "emulator.log")
+    endpoints = folder / "endpoints.json"
+    try:
+        process.wait_until(endpoints.exists, "the emulator to be ready")
+    except BaseException:
+        process.stop()
+        raise
+    return process, Emulator(json.loads(endpoints.read_text()))
 
 
 class Emulator:
@@ -55,6 +70,13 @@ class Emulator:
             found += page
             after = page[-1]["index"]
 
+    def page(self, after=0, limit=10000):
+        """Some of the messages behind that index, as lines of JSON; empty when there are no more."""
+        return self.request("GET", f"/messages?after={after}&limit={limit}").splitlines()
+
+    def count(self):
+        return self.json("GET", "/messages/count")["count"]
+
     def twin(self, device, module=None):
         return self.json("GET", self.path_of(device, module) + "/twin")
 
@@ -75,3 +97,6 @@ class Emulator:
 
     def fault(self, kind, **detail):
         return self.json("POST", "/faults", {"kind": kind, **detail})
+
+    def end_faults(self):
+        return self.json("DELETE", "/faults")

@@ -14,6 +14,10 @@ class Loop:
         """Runs a coroutine in the loop and returns its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
+    def call(self, function):
+        """Has a plain function called in the loop, soon."""
+        self.loop.call_soon_threadsafe(function)
+
     def stop(self):
         self.run(self._cancel_all())
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -1,5 +1,6 @@
 //! Faults on request: what a device must live with, made to happen when a test wants it.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,12 +14,21 @@ use tokio::time::Instant;
 pub(crate) enum Fault {
     /// Close the listening socket and drop every connection; listen again after the time.
     Down { seconds: f64 },
-    /// Answer each CONNECT with return code 5 (not authorized).
-    Refuse { seconds: f64 },
-    /// Drop every connection, once.
-    Drop,
+    /// Answer each CONNECT, or each of one client id (`device` or `device/module`), with return code 5 (not authorized).
+    Refuse {
+        seconds: f64,
+        #[serde(default)]
+        client: Option<String>,
+    },
+    /// Drop every connection, or that of one client id, once.
+    Drop {
+        #[serde(default)]
+        client: Option<String>,
+    },
     /// Hold back the PUBACK of each telemetry message for a time.
     DelayPuback { milliseconds: u64, seconds: f64 },
+    /// Acknowledge so many telemetry messages a second over all connections; the others wait for their turn.
+    Throttle { per_second: f64, seconds: f64 },
     /// Record the next messages but never acknowledge them.
     SwallowPuback { count: u64 },
     /// Change the twin, but do not tell the device about the next changes of the desired section.
@@ -35,6 +45,10 @@ pub(crate) struct ActiveFault {
     milliseconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count_left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
 }
 
 /// What one telemetry PUBACK has to suffer.
@@ -56,11 +70,32 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 struct Active {
     refuse_until: Option<Instant>,
+    refuse_clients: HashMap<String, Instant>,
     delay: Option<(Duration, Instant)>,
+    throttle: Option<Throttle>,
     swallow: u64,
     swallow_desired: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Throttle {
+    per_second: f64,
+    /// When the next PUBACK may go.
+    next: Instant,
+    until: Instant,
+}
+
+impl Throttle {
+    /// Takes a turn: how long it has to wait.
+    fn take(&mut self, now: Instant) -> Duration {
+        let turn = self.next.max(now);
+        self.next = turn + Duration::from_secs_f64(1.0 / self.per_second);
+        turn - now
+    }
+}
+
+/// Fewest and most PUBACKs a second of a throttle.
+const THROTTLE: (f64, f64) = (0.1, 1e6);
 /// Longest duration of a fault; "for ever" is longer than any test.
 const LONGEST_SECONDS: f64 = 1e9;
 
@@ -79,14 +114,37 @@ impl Faults {
             Fault::Down { seconds } => {
                 self.down.send_replace(until(seconds));
             }
-            Fault::Refuse { seconds } => self.lock().refuse_until = until(seconds),
-            Fault::Drop => {}
+            Fault::Refuse {
+                seconds,
+                client: None,
+            } => self.lock().refuse_until = until(seconds),
+            Fault::Refuse {
+                seconds,
+                client: Some(ref client),
+            } => {
+                let mut active = self.lock();
+                active.refuse_clients.retain(|_, until| is_ahead(*until));
+                active
+                    .refuse_clients
+                    .insert(client.clone(), Instant::now() + duration(seconds));
+            }
+            Fault::Drop { .. } => {}
             Fault::DelayPuback {
                 milliseconds,
                 seconds,
             } => {
                 self.lock().delay =
                     until(seconds).map(|until| (Duration::from_millis(milliseconds), until));
+            }
+            Fault::Throttle {
+                per_second,
+                seconds,
+            } => {
+                self.lock().throttle = Some(Throttle {
+                    per_second: per_second.clamp(THROTTLE.0, THROTTLE.1),
+                    next: Instant::now(),
+                    until: Instant::now() + duration(seconds),
+                });
             }
             Fault::SwallowPuback { count } => self.lock().swallow = count,
             Fault::SwallowDesired { count } => self.lock().swallow_desired = count,
@@ -108,8 +166,11 @@ impl Faults {
         self.down.borrow().is_some_and(is_ahead)
     }
 
-    pub(crate) fn refuses_connections(&self) -> bool {
-        self.lock().refuse_until.is_some_and(is_ahead)
+    /// Whether a client may not in.
+    pub(crate) fn refuses(&self, client_id: &str) -> bool {
+        let active = self.lock();
+        let own = active.refuse_clients.get(client_id).copied();
+        active.refuse_until.is_some_and(is_ahead) || own.is_some_and(is_ahead)
     }
 
     /// Decides over the PUBACK of the next telemetry message.
@@ -119,9 +180,16 @@ impl Faults {
             active.swallow -= 1;
             return PubackFate::Never;
         }
-        match active.delay {
-            Some((delay, until)) if is_ahead(until) => PubackFate::After(delay),
-            _ => PubackFate::Now,
+        let now = Instant::now();
+        let turn = active
+            .throttle
+            .as_mut()
+            .filter(|throttle| throttle.until > now)
+            .map(|throttle| throttle.take(now));
+        let delay = active.delay.filter(|(_, until)| *until > now);
+        match turn.unwrap_or_default() + delay.map_or(Duration::ZERO, |(delay, _)| delay) {
+            Duration::ZERO => PubackFate::Now,
+            delay => PubackFate::After(delay),
         }
     }
 
@@ -146,6 +214,8 @@ impl Faults {
             seconds_left,
             milliseconds: None,
             count_left: None,
+            per_second: None,
+            client: None,
         };
         let active = self.lock();
         let mut list = Vec::new();
@@ -154,6 +224,20 @@ impl Faults {
         }
         if let Some(until) = active.refuse_until.filter(|until| is_ahead(*until)) {
             list.push(fault("refuse", left(until)));
+        }
+        for (client, until) in &active.refuse_clients {
+            if is_ahead(*until) {
+                list.push(ActiveFault {
+                    client: Some(client.clone()),
+                    ..fault("refuse", left(*until))
+                });
+            }
+        }
+        if let Some(throttle) = active.throttle.filter(|throttle| is_ahead(throttle.until)) {
+            list.push(ActiveFault {
+                per_second: Some(throttle.per_second),
+                ..fault("throttle", left(throttle.until))
+            });
         }
         if let Some((delay, until)) = active.delay.filter(|(_, until)| is_ahead(*until)) {
             let milliseconds = u64::try_from(delay.as_millis()).ok();
@@ -197,7 +281,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn faults_end_by_themselves() {
         let faults = Faults::new();
-        faults.add(&Fault::Refuse { seconds: 2.0 });
+        faults.add(&Fault::Refuse {
+            seconds: 2.0,
+            client: None,
+        });
         faults.add(&Fault::DelayPuback {
             milliseconds: 50,
             seconds: 1.0,
@@ -217,10 +304,41 @@ mod tests {
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(faults.puback(), PubackFate::Now);
-        assert!(faults.refuses_connections());
+        assert!(faults.refuses("a"));
         faults.clear();
-        assert!(!faults.refuses_connections());
+        assert!(!faults.refuses("a"));
         assert!(faults.list().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_client_is_refused_and_the_others_are_not() {
+        let faults = Faults::new();
+        faults.add(&Fault::Refuse {
+            seconds: 2.0,
+            client: Some("gate/line-1".to_owned()),
+        });
+        assert!(faults.refuses("gate/line-1") && !faults.refuses("gate"));
+        assert_eq!(faults.list().len(), 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!faults.refuses("gate/line-1"));
+        assert!(faults.list().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_lets_pubacks_go_one_by_one() {
+        let faults = Faults::new();
+        faults.add(&Fault::Throttle {
+            per_second: 10.0,
+            seconds: 60.0,
+        });
+        let fates: Vec<_> = (0..3).map(|_| faults.puback()).collect();
+        let after = |milliseconds| PubackFate::After(Duration::from_millis(milliseconds));
+        assert_eq!(fates, [PubackFate::Now, after(100), after(200)]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(faults.puback(), PubackFate::Now);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(faults.puback(), PubackFate::Now);
+        assert_eq!(faults.puback(), PubackFate::Now);
     }
 
     #[test]
@@ -230,7 +348,22 @@ mod tests {
             read(r#"{"kind":"down","seconds":30}"#),
             Fault::Down { seconds: 30.0 }
         );
-        assert_eq!(read(r#"{"kind":"drop"}"#), Fault::Drop);
+        assert_eq!(read(r#"{"kind":"drop"}"#), Fault::Drop { client: None });
+        let client = Some("gate/line-1".to_owned());
+        assert_eq!(
+            read(r#"{"kind":"refuse","seconds":1,"client":"gate/line-1"}"#),
+            Fault::Refuse {
+                seconds: 1.0,
+                client
+            }
+        );
+        assert_eq!(
+            read(r#"{"kind":"throttle","per_second":100,"seconds":1}"#),
+            Fault::Throttle {
+                per_second: 100.0,
+                seconds: 1.0
+            }
+        );
         assert_eq!(
             read(r#"{"kind":"delay-puback","milliseconds":5,"seconds":1}"#),
             Fault::DelayPuback {

@@ -22,8 +22,14 @@ pub(super) async fn add(
     let fault: Fault = body(&bytes)?;
     hub.faults.add(&fault);
     tracing::info!(?fault, "fault");
-    if matches!(fault, Fault::Drop | Fault::Down { .. }) {
-        hub.connections.end_all(Ended::Fault);
+    match &fault {
+        Fault::Down { .. } | Fault::Drop { client: None } => {
+            hub.connections.end_all(Ended::Fault);
+        }
+        Fault::Drop {
+            client: Some(client),
+        } => hub.connections.end_of(client, Ended::Fault),
+        _ => {}
     }
     Ok(Json(hub.faults.list()))
 }

@@ -144,6 +144,15 @@ impl Connections {
         }
     }
 
+    /// Ends the connection of one client, if it has one.
+    pub(crate) fn end_of(&self, client_id: &str, reason: Ended) {
+        for (identity, link) in &lock(&self.live).links {
+            if identity.client_id() == client_id {
+                link.end(reason);
+            }
+        }
+    }
+
     /// Changes whenever somebody connects, leaves or subscribes.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

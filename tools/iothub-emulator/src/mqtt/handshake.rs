@@ -65,7 +65,7 @@ pub(super) enum Refusal {
 
 /// Checks a CONNECT packet against the registry.
 pub(super) fn admit(hub: &Hub, connect: Connect) -> Result<Admitted, Refusal> {
-    if hub.faults.refuses_connections() {
+    if hub.faults.refuses(&connect.client_id) {
         return Err(Refusal::Fault);
     }
     let ConnectAuth::UsernamePassword { username, password } = &connect.auth else {

@@ -66,10 +66,10 @@ impl<'a> Session<'a> {
             .unwrap_or_default();
         let mut session = Self {
             hub,
-            link,
             name: identity.client_id(),
             keep: !admitted.clean_session,
-            telemetry: Telemetry::new(&identity, admitted.model_id.clone()),
+            telemetry: Telemetry::new(&identity, admitted.model_id.clone(), link.since_us),
+            link,
             identity,
             subscriptions,
             cloud: CloudDelivery::new(hub.options.cloud_message_lock),

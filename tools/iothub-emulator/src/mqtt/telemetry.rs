@@ -27,9 +27,10 @@ pub(super) struct Incoming<'a> {
 }
 
 impl Telemetry {
-    pub(super) fn new(identity: &HubIdentity, model_id: Option<String>) -> Self {
+    /// `connected_us` is when the connection was accepted: with the identity it tells connections apart.
+    pub(super) fn new(identity: &HubIdentity, model_id: Option<String>, connected_us: u64) -> Self {
         Self {
-            prefix: RecordPrefix::new(identity.device(), identity.module()),
+            prefix: RecordPrefix::new(identity.device(), identity.module(), connected_us),
             model_id,
         }
     }

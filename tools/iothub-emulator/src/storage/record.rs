@@ -25,15 +25,15 @@ pub(crate) struct Batch {
     ends: Vec<usize>,
 }
 
-/// The constant start of an identity's lines: `"device":"…","module":…,`.
+/// The constant start of a connection's lines: `"device":"…","module":…,"connected_us":…,`.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordPrefix(String);
 
 impl RecordPrefix {
-    pub(crate) fn new(device: &str, module: Option<&str>) -> Self {
+    pub(crate) fn new(device: &str, module: Option<&str>, connected_us: u64) -> Self {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         Self(format!(
-            "\"device\":{},\"module\":{},",
+            "\"device\":{},\"module\":{},\"connected_us\":{connected_us},",
             text(device),
             module.map_or_else(|| "null".to_owned(), text)
         ))
@@ -172,7 +172,7 @@ mod tests {
             body,
         };
         batch
-            .push(&RecordPrefix::new("d\"1", Some("m")), &record)
+            .push(&RecordPrefix::new("d\"1", Some("m"), 5), &record)
             .unwrap();
         String::from_utf8(batch.records().next().unwrap().to_vec()).unwrap()
     }
@@ -189,7 +189,7 @@ mod tests {
                 &[("k", "v")],
                 json.as_bytes()
             ),
-            "\"device\":\"d\\\"1\",\"module\":\"m\",\"received_us\":7,\
+            "\"device\":\"d\\\"1\",\"module\":\"m\",\"connected_us\":5,\"received_us\":7,\
              \"system\":{\"content-type\":\"Application/JSON; charset=utf-8\",\"content-encoding\":\"utf-8\"},\"properties\":{\"k\":\"v\"},\
              \"body\":{\"big\":18446744073709551615,\"x\":1.10, \"s\":\"a\\nb\"}}\n"
         );

@@ -77,6 +77,47 @@ async fn drop_ends_the_connections_once() {
 }
 
 #[tokio::test]
+async fn one_client_can_be_dropped_and_kept_out_while_the_others_go_on() {
+    let bench = Bench::start().await;
+    bench.register("dev1").await;
+    let login = bench.register("dev1/line-1").await;
+    let other = bench.register("dev1/line-2").await;
+    let mut device = bench.connect(&login).await;
+    let mut stays = bench.connect(&other).await;
+    bench
+        .fault(r#"{"kind":"refuse","seconds":600,"client":"dev1/line-1"}"#)
+        .await;
+    bench
+        .fault(r#"{"kind":"drop","client":"dev1/line-1"}"#)
+        .await;
+    device.expect_closed().await;
+    assert_eq!(bench.try_connect(&login).await.1, 5);
+    stays.tell("1").await;
+    bench.http("DELETE", "/faults", "").await;
+    assert_eq!(bench.try_connect(&login).await.1, 0);
+}
+
+#[tokio::test]
+async fn messages_tell_their_connections_apart() {
+    let bench = Bench::start().await;
+    let login = bench.register("dev1").await;
+    let mut device = bench.connect(&login).await;
+    device.tell("1").await;
+    device.tell("2").await;
+    bench.fault(r#"{"kind":"drop"}"#).await;
+    device.expect_closed().await;
+    bench.connect(&login).await.tell("3").await;
+    let messages = bench.messages().await;
+    let connected: Vec<u64> = messages
+        .iter()
+        .map(|message| message["connected_us"].as_u64().unwrap())
+        .collect();
+    assert!(connected[0] == connected[1] && connected[1] < connected[2]);
+    let received = messages[2]["received_us"].as_u64().unwrap();
+    assert!(connected[2] <= received);
+}
+
+#[tokio::test]
 async fn pubacks_can_be_held_back_and_swallowed_but_the_message_is_kept() {
     let bench = Bench::start().await;
     let mut device = bench.connect(&bench.register("dev1").await).await;
