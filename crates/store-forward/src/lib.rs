@@ -79,6 +79,7 @@ mod header;
 mod item;
 mod lock;
 mod log;
+mod log_checksum;
 mod open;
 mod options;
 mod queue;

@@ -49,6 +49,13 @@ pub(crate) fn open(
     let mut losses = Losses::default();
     // SQLite reports a log that cannot be read at all.
     let inspection = log::inspect(&log_of(path)).unwrap_or_default();
+    log::correct(&log_of(path), &inspection.corrections)?;
+    if !inspection.corrections.is_empty() {
+        losses.reason = Some(format!(
+            "{} flipped bits in its write-ahead log were put right, nothing was lost by them",
+            inspection.corrections.len()
+        ));
+    }
     if inspection.damaged {
         losses.files += 1;
         losses.reason =

@@ -137,12 +137,10 @@ async fn a_disk_that_fails_all_writes_gives_back_what_it_has_and_heals() {
 async fn an_unreadable_block_costs_what_was_in_it() {
     for open_before in [false, true] {
         let machine = Machine::new();
-        let mut queue = machine.open().unwrap();
+        let queue = machine.open().unwrap();
         let stored = append(&queue, 0..2000).await;
         queue.close().await.unwrap();
-        if open_before {
-            queue = machine.open().unwrap();
-        }
+        let early = open_before.then(|| machine.open().unwrap());
         let pages = machine.disk.bytes(FILE).unwrap().len() as u64 / 4096;
         for page in [pages / 3, pages / 2] {
             let block = Failing {
@@ -151,9 +149,7 @@ async fn an_unreadable_block_costs_what_was_in_it() {
             };
             machine.disk.set_faults(|faults| faults.failing.push(block));
         }
-        if !open_before {
-            queue = machine.open().unwrap();
-        }
+        let queue = early.unwrap_or_else(|| machine.open().unwrap());
         let found = all_sequences(&queue).await;
         let lost = (stored.len() - found.len()) as u64;
         let stats = queue.stats();
