@@ -32,7 +32,7 @@
 //!
 //! `max_bytes` bounds what the queue takes of the disk: database, its free pages, and write-ahead log. A quarter, at most
 //! 16 MiB, is set aside for the log. The database never shrinks while it is open, it uses its free pages again. Beside it
-//! lie an empty `PATH.lock`, and after damage one copy of the damaged database (`PATH.damaged-UNIXTIME`) or log
+//! lie `PATH.lock` with at most one byte, and after damage one copy of the damaged database (`PATH.damaged-UNIXTIME`) or log
 //! (`PATH-wal.damaged`): after damage the queue takes up to twice `max_bytes`.
 //!
 //! # Group commit

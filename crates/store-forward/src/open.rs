@@ -6,7 +6,7 @@ use crate::damage;
 use crate::fault::Fault;
 use crate::folder::{log_of, remove_database, sync_folder_of};
 use crate::header;
-use crate::lock::beside;
+use crate::lock::{beside, note_finished, was_finished};
 use crate::log;
 use crate::options::{QueueOptions, WhenFull};
 use crate::row::Content;
@@ -82,6 +82,8 @@ pub(crate) fn open(
     } else if !schema::is_in_place(&store.connection)? {
         store = renew(options, store, &mut losses)?;
     }
+    // Without it nothing is wrong now: the next opening does it.
+    let _ = note_finished(path);
     Ok((store, losses))
 }
 
@@ -129,9 +131,10 @@ pub(crate) fn existing(
         losses.left_behind += left.items;
         losses.reason = left.reason.or(losses.reason.take());
     }
-    if existed && created {
+    let emptied = existed && created && was_finished(path);
+    if emptied {
         losses.files += 1;
-        losses.reason = Some("its file was empty: cut off, or never finished".to_owned());
+        losses.reason = Some("its file was empty: it was cut off".to_owned());
     }
     if (store.page_count()? - store.free_list()?.min(store.page_count()?)) * PAGE <= QUICK_CHECK {
         let verdict: String = store
@@ -155,7 +158,7 @@ pub(crate) fn existing(
             Err(_) => store.tally.depth += scan.damaged.len() as u64,
         }
     }
-    Ok((store, scan.last_trusted && !(existed && created)))
+    Ok((store, scan.last_trusted && !emptied))
 }
 
 /// A file with today's schema.

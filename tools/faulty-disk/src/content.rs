@@ -40,12 +40,20 @@ struct Length {
 }
 
 /// How much of what was not synced survives a power cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Odds {
     /// That a page was written to the disk at all.
     pub(crate) page: f64,
     /// That a page which was written was cut off in the middle.
     pub(crate) torn: f64,
+}
+
+impl Odds {
+    /// Everything survives.
+    pub(crate) const ALL: Self = Self {
+        page: 1.0,
+        torn: 0.0,
+    };
 }
 
 impl Content {
@@ -136,8 +144,10 @@ impl Content {
 
     /// What was not synced is lost, all of it or, with odds, some.
     pub(crate) fn cut(&mut self, odds: Option<Odds>, chance: &mut StdRng) {
-        if let Some(odds) = odds {
-            self.settle(odds, chance);
+        match odds {
+            None => {}
+            Some(Odds::ALL) => self.sync(),
+            Some(odds) => self.settle(odds, chance),
         }
         self.dirty.clear();
         self.lengths.clear();
@@ -233,9 +243,9 @@ mod tests {
 
     use super::*;
 
-    const ALL: Option<Odds> = Some(Odds {
+    const WHOLE_PAGES: Option<Odds> = Some(Odds {
         page: 1.0,
-        torn: 0.0,
+        torn: f64::MIN_POSITIVE,
     });
 
     fn chance(seed: u64) -> StdRng {
@@ -264,7 +274,7 @@ mod tests {
         file.clone().cut(None, &mut chance(1));
         for seed in 0..200 {
             let mut cut = file.clone();
-            cut.cut(ALL, &mut chance(seed));
+            cut.cut(WHOLE_PAGES, &mut chance(seed));
             let bytes = cut.bytes();
             match bytes.len() {
                 // Without the first cut its pages are in their old places.

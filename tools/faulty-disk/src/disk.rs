@@ -247,9 +247,16 @@ impl Disk {
     /// The power is back. What was not synced is gone, except for what survives. Nobody may have a file open.
     pub fn power_up(&self, survival: Survival, chance: &mut StdRng) {
         let mut state = self.lock();
-        let odds = (survival == Survival::Some).then(|| Odds {
-            page: chance.random_range(0.0..=1.0),
-            torn: chance.random_range(0.0..=0.5),
+        let odds = (survival == Survival::Some).then(|| {
+            // Now and then all of it: the cut came when the disk was just done and had not said so.
+            if chance.random_bool(0.2) {
+                Odds::ALL
+            } else {
+                Odds {
+                    page: chance.random_range(0.0..1.0),
+                    torn: chance.random_range(0.0..0.5),
+                }
+            }
         });
         state.folder.cut(odds.is_some(), chance);
         for file in state.files.values_mut() {

@@ -1,7 +1,8 @@
 //! `synchronous` turned off against the queue's will, to show that the check of power cuts can fail.
 //!
 //! The queue has no option for this and must not get one. So this reaches past it: a hook of SQLite that runs for each new
-//! connection of the process turns `synchronous` off and has later settings of it ignored.
+//! connection of the process turns `synchronous` off and has later settings of it ignored. It makes the connection exclusive
+//! before, as the queue does: the disk has no memory to share.
 
 #![expect(
     unsafe_code,
@@ -34,7 +35,7 @@ unsafe extern "C" fn prepare(
     unsafe {
         let code = ffi::sqlite3_exec(
             connection,
-            c"PRAGMA synchronous = OFF".as_ptr(),
+            c"PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF".as_ptr(),
             None,
             std::ptr::null_mut(),
             std::ptr::null_mut(),

@@ -45,15 +45,15 @@ fn open(machine: &Machine) -> Queue {
 }
 
 async fn work(queue: &Queue, ledger: &mut Ledger, next: &mut u64) {
-    for round in 0..12 {
-        let ids: Vec<_> = (*next..*next + 20).map(|number| number * 4).collect();
-        *next += 20;
+    for round in 0..6 {
+        let ids: Vec<_> = (*next..*next + 8).map(|number| number * 4).collect();
+        *next += 8;
         if let Ok(sequences) = queue.append(ids.iter().copied().map(item).collect()).await {
             let sequences = sequences.into_iter().map(|sequence| sequence.0).collect();
             ledger.note(&Report::Stored { ids, sequences });
         }
         if round % 3 == 2
-            && let Ok(items) = queue.read(Sequence::START, 25, 1 << 20).await
+            && let Ok(items) = queue.read(Sequence::START, 12, 1 << 20).await
         {
             let gone: Vec<_> = items.iter().map(|item| item.sequence).collect();
             let numbers: Vec<_> = gone.iter().map(|sequence| sequence.0).collect();
@@ -71,7 +71,7 @@ async fn everywhere(operation: Operation) {
     let mut hits = 0;
     while once(operation, skip).await {
         hits += 1;
-        skip += 1 + skip / 8;
+        skip += 1 + skip / 3;
     }
     assert!(hits > 0, "{operation:?} was never met");
 }
