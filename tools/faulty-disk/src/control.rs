@@ -30,6 +30,8 @@ enum Control {
     Fail { operations: Vec<Failing> },
     /// Flips a bit.
     Flip { file: String, at: u64, bit: u8 },
+    /// Makes a sector unreadable.
+    LoseSector { file: String, at: u64 },
     /// Writes all files into a folder outside.
     Save { folder: PathBuf },
     /// Says how the disk is.
@@ -76,6 +78,7 @@ fn obey(disk: &Disk, control: Control) -> Result<Value, DiskError> {
         }
         Control::Fail { operations } => disk.set_faults(|faults| faults.failing = operations),
         Control::Flip { file, at, bit } => disk.flip(&file, at, bit)?,
+        Control::LoseSector { file, at } => disk.lose_sector(&file, at)?,
         Control::Save { folder } => disk.save(&folder)?,
         Control::Status => {}
     }

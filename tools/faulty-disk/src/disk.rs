@@ -1,6 +1,6 @@
 //! The disk: files in one folder, the faults in force, and the power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Content, Odds, PAGE};
+use crate::content::{Content, Odds, PAGE, SECTOR};
 use crate::fault::{Faults, Operation};
 use crate::folder::{Folder, Inode};
 
@@ -77,6 +77,8 @@ struct File {
     content: Content,
     changed: SystemTime,
     opens: u64,
+    /// Sectors that cannot be read.
+    lost: BTreeSet<u64>,
 }
 
 impl Default for State {
@@ -187,6 +189,27 @@ impl Disk {
             return Err(missing());
         }
         file.content.flip(place, bit);
+        Ok(())
+    }
+
+    /// Makes the sector of a file with this byte unreadable (EIO) until it is written again. Stays with the file when it is
+    /// renamed.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::NoSuchByte`].
+    pub fn lose_sector(&self, file: &str, at: u64) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        let missing = || DiskError::NoSuchByte {
+            file: file.to_owned(),
+            at,
+        };
+        let inode = state.folder.find(OsStr::new(file)).ok_or_else(missing)?;
+        let file = state.files.get_mut(&inode).ok_or_else(missing)?;
+        if at >= file.content.len() as u64 {
+            return Err(missing());
+        }
+        file.lost.insert(at / SECTOR as u64);
         Ok(())
     }
 
@@ -334,22 +357,31 @@ impl Disk {
     }
 
     pub(crate) fn read(&self, inode: Inode, from: u64, count: u32) -> Result<Vec<u8>, Errno> {
-        let range = from..from.saturating_add(count.into());
-        let mut state = self.begin(Operation::Read, inode, range)?;
+        let end = from.saturating_add(count.into());
+        let mut state = self.begin(Operation::Read, inode, from..end)?;
+        let file = state.file(inode)?;
+        let sector = SECTOR as u64;
+        if file
+            .lost
+            .range(from / sector..end.div_ceil(sector))
+            .next()
+            .is_some()
+        {
+            return Err(Errno::EIO);
+        }
         let from = usize::try_from(from).map_err(|_| Errno::EINVAL)?;
-        Ok(state
-            .file(inode)?
-            .content
-            .read(from, count as usize)
-            .to_vec())
+        Ok(file.content.read(from, count as usize).to_vec())
     }
 
     pub(crate) fn write(&self, inode: Inode, from: u64, bytes: &[u8]) -> Result<(), Errno> {
         let end = from.checked_add(bytes.len() as u64).ok_or(Errno::EFBIG)?;
         let mut state = self.begin(Operation::Write, inode, from..end)?;
         state.room_for(inode, end)?;
-        let from = usize::try_from(from).map_err(|_| Errno::EFBIG)?;
         let file = state.file(inode)?;
+        // The disk puts a spare one in the place of a sector that is written whole.
+        let whole = from.div_ceil(SECTOR as u64)..end / SECTOR as u64;
+        file.lost.retain(|sector| !whole.contains(sector));
+        let from = usize::try_from(from).map_err(|_| Errno::EFBIG)?;
         file.content.write(from, bytes);
         file.changed = SystemTime::now();
         Ok(())
@@ -500,6 +532,7 @@ impl State {
             content,
             changed: SystemTime::now(),
             opens: 0,
+            lost: BTreeSet::new(),
         };
         self.files.insert(inode, file);
         inode

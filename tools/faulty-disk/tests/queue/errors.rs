@@ -143,11 +143,7 @@ async fn an_unreadable_block_costs_what_was_in_it() {
         let early = open_before.then(|| machine.open().unwrap());
         let pages = machine.disk.bytes(FILE).unwrap().len() as u64 / 4096;
         for page in [pages / 3, pages / 2] {
-            let block = Failing {
-                bytes: Some(page * 4096..page * 4096 + 512),
-                ..Failing::all(Operation::Read)
-            };
-            machine.disk.set_faults(|faults| faults.failing.push(block));
+            machine.disk.lose_sector(FILE, page * 4096).unwrap();
         }
         let queue = early.unwrap_or_else(|| machine.open().unwrap());
         let found = all_sequences(&queue).await;
@@ -160,4 +156,24 @@ async fn an_unreadable_block_costs_what_was_in_it() {
         assert_eq!(all_sequences(&queue).await.len(), found.len() + 10);
         queue.close().await.unwrap();
     }
+}
+
+/// A disk that reads nothing for a while: the queue waits for it, and does not take its file for damaged.
+#[tokio::test]
+async fn a_disk_that_reads_nothing_for_a_while_costs_nothing() {
+    let machine = Machine::new();
+    let queue = machine.open().unwrap();
+    let stored = append(&queue, 0..2000).await;
+    queue.close().await.unwrap();
+    let queue = machine.open().unwrap();
+    machine
+        .disk
+        .set_faults(|faults| faults.failing.push(Failing::all(Operation::Read)));
+    let error = read_all(&queue).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    machine.disk.set_faults(|faults| faults.failing.clear());
+    assert_eq!(all_sequences(&queue).await, stored);
+    let stats = queue.stats();
+    assert_eq!((stats.corrupt_rows, stats.corrupt_files), (0, 0));
+    queue.close().await.unwrap();
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
-use faulty_disk::queue::{id_of, is_whole, read_all};
+use faulty_disk::queue::{id_of, is_whole, item, read_all};
 use faulty_disk::{Disk, Image};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,10 +29,13 @@ impl Sample {
         let machine = Machine::new();
         let queue = machine.open().unwrap();
         let mut items = BTreeMap::new();
-        // So many that the table has inner pages below its root.
-        for round in 0..60 {
-            let stored = append(&queue, round * 100..(round + 1) * 100).await;
-            items.extend(stored.iter().map(|sequence| sequence.0).zip(round * 100..));
+        // So many that the table has inner pages below its root; small ones mostly, so that the file is quick to check.
+        let mut ids = (0..).filter(|id| id % 32 == 0 || item(*id).payload.len() <= 900);
+        for _ in 0..55 {
+            let ids: Vec<u64> = ids.by_ref().take(100).collect();
+            let batch = ids.iter().copied().map(item).collect();
+            let stored = queue.append(batch).await.unwrap();
+            items.extend(stored.iter().map(|sequence| sequence.0).zip(ids));
         }
         // Items left from the front, and some from the middle.
         let gone: Vec<_> = items
@@ -57,7 +60,7 @@ impl Sample {
         // From here on a log of its own, too short to be copied into the database.
         queue.close().await.unwrap();
         let queue = machine.open().unwrap();
-        for round in 100..112 {
+        for round in 1000..1012 {
             let stored = append(&queue, round * 100..round * 100 + 10).await;
             items.extend(stored.iter().map(|sequence| sequence.0).zip(round * 100..));
             let gone: Vec<_> = items.keys().copied().take(3).collect();
@@ -103,7 +106,7 @@ impl Sample {
         }
         assert_eq!(stats.depth, found.len() as u64, "{place}");
         // The queue goes on, and damage is met only once.
-        let next = append(&queue, 90_000..90_003).await;
+        let next = append(&queue, 900_000..900_003).await;
         assert!(
             next[0].0 > self.items.keys().next_back().copied().unwrap(),
             "{place}"
