@@ -2,7 +2,9 @@
 //!
 //! SQLite uses a log up to the first frame that does not hold and forgets the rest without a word. That is right after a
 //! power cut, when the rest is an unfinished commit; after damage the rest are commits that were acknowledged. A single bit
-//! that is not what was written, in the log's header or in a frame, is found by the checksums and put right.
+//! that is not what was written, in the log's header or in a frame, is found by the checksums and turned round. Where they
+//! leave several to choose from, one of these is: the commits hold together then, and the checksums of the rows tell which
+//! of them does not.
 //!
 //! Source: SQLite, "WAL-mode File Format" (walformat.html) and "Database file format", 4.
 
@@ -150,7 +152,7 @@ fn correct_header(header: &mut [u8; HEADER], first: &[u8]) -> Option<(Checksum, 
     None
 }
 
-/// Puts the one bit of a frame right that is wrong. Where it may be one of two, the frame after it decides.
+/// Turns the one bit of a frame round that is wrong. Whether it is in the frame or in its checksum, the frame after decides.
 fn correct_frame(
     frame: &mut [u8],
     salts: &[u8],

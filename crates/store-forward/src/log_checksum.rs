@@ -47,7 +47,10 @@ impl Checksum {
     }
 
     /// Each bit of `covered` or of `stored` that, turned round, makes the checksum of `covered` after this one hold. Bits
-    /// of `stored` come last. There are two at most, unless nothing is wrong.
+    /// of `stored` come last.
+    ///
+    /// For the lower 23 bits of a word of a page there is one place. The sums overflow, so the higher ones look alike at
+    /// more places the higher they are: the highest at every third word.
     pub(crate) fn flips(self, covered: &[u8], stored: &[u8]) -> Vec<Flip> {
         let sum = self.after(covered);
         let missing = (
@@ -140,7 +143,8 @@ mod tests {
                     let (covered, stored) = damaged.split_at(covered.len());
                     let flips = before.flips(covered, stored);
                     assert!(flips.contains(&Flip { at, bit: 1 << bit }), "{at} {bit}");
-                    assert!(flips.len() <= 2, "{flips:?}");
+                    let low = if big_endian { at % 4 > 0 } else { at % 4 < 3 };
+                    assert!(flips.len() <= if low { 2 } else { 30 }, "{flips:?}");
                 }
             }
             // Two flips are not one.

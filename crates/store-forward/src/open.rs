@@ -52,7 +52,7 @@ pub(crate) fn open(
     log::correct(&log_of(path), &inspection.corrections)?;
     if !inspection.corrections.is_empty() {
         losses.reason = Some(format!(
-            "{} flipped bits in its write-ahead log were put right, nothing was lost by them",
+            "{} bits in its write-ahead log had flipped and were turned back",
             inspection.corrections.len()
         ));
     }
@@ -202,10 +202,11 @@ pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Connected, 
     if version != Version::Known(release.version()) {
         // From here on the header of the file says what it is, even if the log should be lost.
         store.checkpoint()?;
-        sync_folder_of(path)?;
     }
     release.check(&store.connection)?;
     way_back::renew(&store.connection, release.steps)?;
+    // SQLite has made its log by now. It syncs the folder as well, and does not say when that fails.
+    sync_folder_of(path)?;
     Ok(Connected {
         store,
         created: version == Version::Empty,
