@@ -5,6 +5,7 @@
 //! means: start the copy again.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::fault::Fault;
@@ -15,6 +16,7 @@ use crate::header;
 use crate::open::{Losses, beyond, connect, existing, fresh_of};
 use crate::options::QueueOptions;
 use crate::salvage::{Salvage, Salvaged};
+use crate::space::PAGE;
 use crate::stats::now_micros;
 use crate::store::{Store, Tally};
 
@@ -25,6 +27,11 @@ pub(crate) fn replace(
     known_last: Option<u64>,
 ) -> Result<(Store, Losses), Fault> {
     let path = &options.path;
+    if !is_readable(path)? {
+        return Err(Fault::storage(format!(
+            "the disk reads almost nothing of the file: {reason}"
+        )));
+    }
     tracing::error!(queue = %path.display(), reason, "the queue's file is damaged; it is set aside and what is readable is kept");
     // Only the newest is kept: damage that repeats must not fill the disk.
     for (_, old) in damaged_files(path) {
@@ -36,6 +43,19 @@ pub(crate) fn replace(
     let aside = damaged_name(path, now_micros());
     rename_database(path, &aside)?;
     refill(options, &aside, reason, known_last)
+}
+
+/// Whether most of a file can be read at all, whatever is in it. A disk that reads nothing may do so again later, and then
+/// has all items.
+fn is_readable(path: &Path) -> std::io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    let pages = file.metadata()?.len() / PAGE;
+    let mut page = [0; PAGE as usize];
+    let lost = (0..pages).filter(|number| file.read_exact_at(&mut page, number * PAGE).is_err());
+    Ok(lost.count() as u64 <= pages / 2)
 }
 
 /// Goes on with a replacement that was interrupted.

@@ -1,7 +1,7 @@
 //! What SQLite says, sorted by what the queue does about it.
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::{SQLITE_IOERR_DATA, SQLITE_IOERR_READ};
+use rusqlite::ffi::{SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_DATA, SQLITE_IOERR_READ};
 
 use crate::error::{AppendError, QueueError};
 
@@ -87,11 +87,12 @@ impl From<rusqlite::Error> for Fault {
             | ErrorCode::SchemaChanged
             | ErrorCode::ConstraintViolation
             | ErrorCode::TypeMismatch => Self::Damaged(reason),
-            // A block that the disk cannot read (any more) would otherwise stop the queue for good.
+            // A block that the disk cannot read (any more, which the system calls EIO and SQLite CORRUPTFS) would otherwise
+            // stop the queue for good.
             ErrorCode::SystemIoFailure
                 if matches!(
                     error.sqlite_extended_error_code(),
-                    Some(SQLITE_IOERR_READ | SQLITE_IOERR_DATA)
+                    Some(SQLITE_IOERR_READ | SQLITE_IOERR_DATA | SQLITE_IOERR_CORRUPTFS)
                 ) =>
             {
                 Self::Damaged(reason)

@@ -22,9 +22,12 @@
 //!   removed or dropped by a bound, across crashes and power cuts.
 //! * Every row carries a CRC-32 of its number and all its parts. What does not match it is never delivered.
 //! * Sequence numbers are never used twice.
-//! * Whatever is lost is counted in [`QueueStats`], with two exceptions. The very last commit before a crash, if its frames
-//!   in the log were damaged afterwards, cannot be told from one that a power cut interrupted. And of a file with more than
-//!   256 MiB in use only the rows are checked at opening, not the structure, so damage that hides a row may go unseen.
+//! * Whatever is lost is counted in [`QueueStats`], with these exceptions. Of a write-ahead log with more damage than a flipped
+//!   bit here and there, [`QueueStats::corrupt_files`] counts that commits are lost, and nothing how many items; the very last
+//!   commit before a crash, damaged like this, cannot be told from one that a power cut interrupted. Where inner pages of
+//!   the table are damaged, all items below them may be lost, and the count of them may be too low or too high. And of a file with
+//!   more than 256 MiB in use only the rows are checked at opening, not the structure, so damage that hides a row may go
+//!   unseen.
 //! * A file that is damaged does not stop the queue: it is set aside, what is readable is kept.
 //! * A full disk fails appends, which are to be tried again; the queue goes on by itself when there is room.
 //!
@@ -32,7 +35,7 @@
 //!
 //! `max_bytes` bounds what the queue takes of the disk: database, its free pages, and write-ahead log. A quarter, at most
 //! 16 MiB, is set aside for the log. The database never shrinks while it is open, it uses its free pages again. Beside it
-//! lie an empty `PATH.lock`, and after damage one copy of the damaged database (`PATH.damaged-UNIXTIME`) or log
+//! lie `PATH.lock` with at most one byte, and after damage one copy of the damaged database (`PATH.damaged-UNIXTIME`) or log
 //! (`PATH-wal.damaged`): after damage the queue takes up to twice `max_bytes`.
 //!
 //! # Group commit
@@ -79,6 +82,7 @@ mod header;
 mod item;
 mod lock;
 mod log;
+mod log_checksum;
 mod open;
 mod options;
 mod queue;

@@ -1,6 +1,7 @@
 //! One owner per queue.
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,21 +20,45 @@ pub(crate) struct Lock {
 
 impl Lock {
     pub(crate) fn take(queue: &Path) -> Result<Self, Fault> {
+        let name = beside(queue, ".lock");
+        // A file that came from elsewhere, without its lock, was finished there.
+        let finished = queue.exists() && !name.exists();
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(beside(queue, ".lock"))?;
+            .open(name)?;
         let until = Instant::now() + PATIENCE;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => {
+                    if finished {
+                        note_finished(queue)?;
+                    }
+                    return Ok(Self { _file: file });
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < until => pause(),
                 Err(TryLockError::WouldBlock) => return Err(Fault::Busy),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
         }
     }
+}
+
+/// Whether the queue's file was finished once: an empty one is damage then, and the remains of an interruption otherwise. Says
+/// nothing of files that were made before releases noted it.
+pub(crate) fn was_finished(queue: &Path) -> bool {
+    std::fs::metadata(beside(queue, ".lock")).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// Notes that the queue's file was finished.
+pub(crate) fn note_finished(queue: &Path) -> std::io::Result<()> {
+    if was_finished(queue) {
+        return Ok(());
+    }
+    let mut file = File::options().write(true).open(beside(queue, ".lock"))?;
+    file.write_all(b"1")?;
+    file.sync_all()
 }
 
 #[expect(

@@ -6,7 +6,7 @@ use crate::damage;
 use crate::fault::Fault;
 use crate::folder::{log_of, remove_database, sync_folder_of};
 use crate::header;
-use crate::lock::beside;
+use crate::lock::{beside, note_finished, was_finished};
 use crate::log;
 use crate::options::{QueueOptions, WhenFull};
 use crate::row::Content;
@@ -49,6 +49,13 @@ pub(crate) fn open(
     let mut losses = Losses::default();
     // SQLite reports a log that cannot be read at all.
     let inspection = log::inspect(&log_of(path)).unwrap_or_default();
+    log::correct(&log_of(path), &inspection.corrections)?;
+    if !inspection.corrections.is_empty() {
+        losses.reason = Some(format!(
+            "{} bits in its write-ahead log had flipped and were turned back",
+            inspection.corrections.len()
+        ));
+    }
     if inspection.damaged {
         losses.files += 1;
         losses.reason =
@@ -75,6 +82,8 @@ pub(crate) fn open(
     } else if !schema::is_in_place(&store.connection)? {
         store = renew(options, store, &mut losses)?;
     }
+    // Without it nothing is wrong now: the next opening does it.
+    let _ = note_finished(path);
     Ok((store, losses))
 }
 
@@ -122,9 +131,10 @@ pub(crate) fn existing(
         losses.left_behind += left.items;
         losses.reason = left.reason.or(losses.reason.take());
     }
-    if existed && created {
+    let emptied = existed && created && was_finished(path);
+    if emptied {
         losses.files += 1;
-        losses.reason = Some("its file was empty: cut off, or never finished".to_owned());
+        losses.reason = Some("its file was empty: it was cut off".to_owned());
     }
     if (store.page_count()? - store.free_list()?.min(store.page_count()?)) * PAGE <= QUICK_CHECK {
         let verdict: String = store
@@ -148,7 +158,7 @@ pub(crate) fn existing(
             Err(_) => store.tally.depth += scan.damaged.len() as u64,
         }
     }
-    Ok((store, scan.last_trusted && !(existed && created)))
+    Ok((store, scan.last_trusted && !emptied))
 }
 
 /// A file with today's schema.
@@ -192,10 +202,11 @@ pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Connected, 
     if version != Version::Known(release.version()) {
         // From here on the header of the file says what it is, even if the log should be lost.
         store.checkpoint()?;
-        sync_folder_of(path)?;
     }
     release.check(&store.connection)?;
     way_back::renew(&store.connection, release.steps)?;
+    // SQLite has made its log by now. It syncs the folder as well, and does not say when that fails.
+    sync_folder_of(path)?;
     Ok(Connected {
         store,
         created: version == Version::Empty,

@@ -53,11 +53,12 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
+        // Exclusive: no shared memory file, no locking per transaction. Must come before the first look at the log, which the
+        // other settings take.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.execute_batch(&format!(
             "PRAGMA page_size = {PAGE}; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
         ))?;
-        // Exclusive: no shared memory file, no locking per transaction. Must come before the first look at the log.
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let mode: String =
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {

@@ -1,0 +1,651 @@
+//! The disk: files in one folder, the faults in force, and the power.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use fuser::Errno;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+use crate::content::{Content, Odds, PAGE, SECTOR};
+use crate::fault::{Faults, Operation};
+use crate::folder::{Folder, Inode};
+
+/// The first number of a file; 1 is the folder.
+const FIRST: Inode = 2;
+
+/// A disk. Whatever a [`Mount`](crate::Mount) of it does and what is done here is safe from several threads.
+#[derive(Debug, Default)]
+pub struct Disk {
+    state: Mutex<State>,
+    power: Condvar,
+}
+
+/// What of the writes that were not synced is there after a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Survival {
+    /// Nothing.
+    Nothing,
+    /// A random part: pages in any order, torn at sectors; names in their order.
+    Some,
+}
+
+/// The files of a disk with their content.
+pub type Image = BTreeMap<OsString, Vec<u8>>;
+
+/// Why the disk could not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// There is no such file, or it is shorter.
+    #[error("the disk has no byte {at} in a file {file}")]
+    NoSuchByte {
+        /// Name of the file.
+        file: String,
+        /// The byte.
+        at: u64,
+    },
+    /// A file outside the disk cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    Outside {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<Inode, File>,
+    folder: Folder,
+    next: Inode,
+    faults: Faults,
+    on: bool,
+    /// Changes until the power fails.
+    countdown: Option<u64>,
+    syncs: u64,
+}
+
+#[derive(Debug)]
+struct File {
+    content: Content,
+    changed: SystemTime,
+    opens: u64,
+    /// Sectors that cannot be read.
+    lost: BTreeSet<u64>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            folder: Folder::default(),
+            next: FIRST,
+            faults: Faults::default(),
+            on: true,
+            countdown: None,
+            syncs: 0,
+        }
+    }
+}
+
+impl Disk {
+    /// An empty disk without faults.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Takes the files of a folder in, as synced ones. Folders in it are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Outside`].
+    pub fn load(&self, from: &Path) -> Result<(), DiskError> {
+        let outside = |path: &Path, error| DiskError::Outside {
+            path: path.to_owned(),
+            error,
+        };
+        let mut image = Image::new();
+        for entry in std::fs::read_dir(from).map_err(|error| outside(from, error))? {
+            let entry = entry.map_err(|error| outside(from, error))?;
+            let path = entry.path();
+            if path.is_file() {
+                let bytes = std::fs::read(&path).map_err(|error| outside(&path, error))?;
+                image.insert(entry.file_name(), bytes);
+            }
+        }
+        self.put(image);
+        Ok(())
+    }
+
+    /// Writes all files into a folder outside, as programs see them.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Outside`].
+    pub fn save(&self, into: &Path) -> Result<(), DiskError> {
+        let outside = |path: &Path, error| DiskError::Outside {
+            path: path.to_owned(),
+            error,
+        };
+        std::fs::create_dir_all(into).map_err(|error| outside(into, error))?;
+        for (name, bytes) in self.image() {
+            let path = into.join(name);
+            std::fs::write(&path, bytes).map_err(|error| outside(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// All files as programs see them.
+    pub fn image(&self) -> Image {
+        let state = self.lock();
+        let files = state.folder.names().filter_map(|(name, inode)| {
+            let file = state.files.get(&inode)?;
+            Some((name.to_owned(), file.content.bytes().to_vec()))
+        });
+        files.collect()
+    }
+
+    /// Replaces all files by these, which are synced. Nobody may have one open.
+    pub fn put(&self, image: Image) {
+        let mut state = self.lock();
+        let mut names = Vec::new();
+        state.files.clear();
+        for (name, bytes) in image {
+            let inode = state.add_file(Content::new(bytes));
+            names.push((name, inode));
+        }
+        state.folder = Folder::new(names.into_iter());
+    }
+
+    /// What programs see of a file.
+    pub fn bytes(&self, file: &str) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let inode = state.folder.find(OsStr::new(file))?;
+        Some(state.files.get(&inode)?.content.bytes().to_vec())
+    }
+
+    /// Flips a bit (0 to 7) of a file where it lies: for programs and for what survives a power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::NoSuchByte`].
+    pub fn flip(&self, file: &str, at: u64, bit: u8) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        let missing = || DiskError::NoSuchByte {
+            file: file.to_owned(),
+            at,
+        };
+        let place = usize::try_from(at).map_err(|_| missing())?;
+        let inode = state.folder.find(OsStr::new(file)).ok_or_else(missing)?;
+        let file = state.files.get_mut(&inode).ok_or_else(missing)?;
+        if place >= file.content.len() {
+            return Err(missing());
+        }
+        file.content.flip(place, bit);
+        Ok(())
+    }
+
+    /// Makes the sector of a file with this byte unreadable (EIO) until it is written again. Stays with the file when it is
+    /// renamed.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::NoSuchByte`].
+    pub fn lose_sector(&self, file: &str, at: u64) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        let missing = || DiskError::NoSuchByte {
+            file: file.to_owned(),
+            at,
+        };
+        let inode = state.folder.find(OsStr::new(file)).ok_or_else(missing)?;
+        let file = state.files.get_mut(&inode).ok_or_else(missing)?;
+        if at >= file.content.len() as u64 {
+            return Err(missing());
+        }
+        file.lost.insert(at / SECTOR as u64);
+        Ok(())
+    }
+
+    /// Changes the faults in force.
+    pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.lock().faults);
+    }
+
+    /// The faults in force, with what is left of their counts.
+    pub fn faults(&self) -> Faults {
+        self.lock().faults.clone()
+    }
+
+    /// Bytes that all files take, each in whole pages.
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
+    /// Syncs of files and of the folder so far, without those that failed.
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Whether everything that programs see would survive a power cut.
+    pub fn is_synced(&self) -> bool {
+        let state = self.lock();
+        state.files.values().all(|file| file.content.is_synced())
+    }
+
+    /// The power fails now: every operation from here on fails, until [`Disk::power_up`].
+    pub fn cut(&self) {
+        self.lock().on = false;
+        self.power.notify_all();
+    }
+
+    /// The power fails instead of the change with this number from now: 1 is the next write, truncation, new name or sync.
+    pub fn cut_after(&self, changes: u64) {
+        self.lock().countdown = Some(changes);
+    }
+
+    /// Waits until the power has failed, and says whether it has.
+    pub fn wait_for_cut(&self, at_most: Duration) -> bool {
+        let until = Instant::now() + at_most;
+        let mut state = self.lock();
+        while state.on {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self
+                .power
+                .wait_timeout(state, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+        }
+        true
+    }
+
+    /// The power is back. What was not synced is gone, except for what survives. Nobody may have a file open.
+    pub fn power_up(&self, survival: Survival, chance: &mut StdRng) {
+        let mut state = self.lock();
+        let odds = (survival == Survival::Some).then(|| {
+            // Now and then all of it: the cut came when the disk was just done and had not said so.
+            if chance.random_bool(0.2) {
+                Odds::ALL
+            } else {
+                Odds {
+                    page: chance.random_range(0.0..1.0),
+                    torn: chance.random_range(0.0..0.5),
+                }
+            }
+        });
+        state.folder.cut(odds.is_some(), chance);
+        for file in state.files.values_mut() {
+            file.content.cut(odds, chance);
+            file.opens = 0;
+        }
+        state.purge();
+        state.on = true;
+        state.countdown = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the file system shows of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes {
+    pub(crate) inode: Inode,
+    pub(crate) bytes: u64,
+    pub(crate) changed: SystemTime,
+}
+
+/// What programs do, for the file system.
+impl Disk {
+    pub(crate) fn find(&self, name: &OsStr) -> Result<Attributes, Errno> {
+        let state = self.lock();
+        state.powered()?;
+        let inode = state.folder.find(name).ok_or(Errno::ENOENT)?;
+        state.attributes(inode)
+    }
+
+    pub(crate) fn attributes(&self, inode: Inode) -> Result<Attributes, Errno> {
+        let state = self.lock();
+        state.powered()?;
+        state.attributes(inode)
+    }
+
+    pub(crate) fn names(&self) -> Result<Vec<(OsString, Inode)>, Errno> {
+        let state = self.lock();
+        state.powered()?;
+        let names = state.folder.names();
+        Ok(names
+            .map(|(name, inode)| (name.to_owned(), inode))
+            .collect())
+    }
+
+    pub(crate) fn open(&self, inode: Inode, to_write: bool) -> Result<(), Errno> {
+        let mut state = self.begin(Operation::Open, inode, 0..u64::MAX)?;
+        if to_write && state.faults.read_only {
+            return Err(Errno::EROFS);
+        }
+        state.file(inode)?.opens += 1;
+        Ok(())
+    }
+
+    pub(crate) fn close(&self, inode: Inode) {
+        let mut state = self.lock();
+        if let Some(file) = state.files.get_mut(&inode) {
+            file.opens = file.opens.saturating_sub(1);
+        }
+        state.purge();
+    }
+
+    pub(crate) fn create(&self, name: &OsStr) -> Result<Attributes, Errno> {
+        let mut state = self.begin_named(Operation::Create, name)?;
+        if state.folder.find(name).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let inode = state.add_file(Content::default());
+        state.folder.add(name, inode);
+        state.file(inode)?.opens = 1;
+        state.attributes(inode)
+    }
+
+    pub(crate) fn read(&self, inode: Inode, from: u64, count: u32) -> Result<Vec<u8>, Errno> {
+        let end = from.saturating_add(count.into());
+        let mut state = self.begin(Operation::Read, inode, from..end)?;
+        let file = state.file(inode)?;
+        let sector = SECTOR as u64;
+        if file
+            .lost
+            .range(from / sector..end.div_ceil(sector))
+            .next()
+            .is_some()
+        {
+            return Err(Errno::EIO);
+        }
+        let from = usize::try_from(from).map_err(|_| Errno::EINVAL)?;
+        Ok(file.content.read(from, count as usize).to_vec())
+    }
+
+    pub(crate) fn write(&self, inode: Inode, from: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let end = from.checked_add(bytes.len() as u64).ok_or(Errno::EFBIG)?;
+        let mut state = self.begin(Operation::Write, inode, from..end)?;
+        state.room_for(inode, end)?;
+        let file = state.file(inode)?;
+        // The disk puts a spare one in the place of a sector that is written whole.
+        let whole = from.div_ceil(SECTOR as u64)..end / SECTOR as u64;
+        file.lost.retain(|sector| !whole.contains(sector));
+        let from = usize::try_from(from).map_err(|_| Errno::EFBIG)?;
+        file.content.write(from, bytes);
+        file.changed = SystemTime::now();
+        Ok(())
+    }
+
+    pub(crate) fn set_len(&self, inode: Inode, length: u64) -> Result<(), Errno> {
+        let mut state = self.begin(Operation::Truncate, inode, 0..u64::MAX)?;
+        state.room_for(inode, length)?;
+        let length = usize::try_from(length).map_err(|_| Errno::EFBIG)?;
+        let file = state.file(inode)?;
+        file.content.set_len(length);
+        file.changed = SystemTime::now();
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, inode: Inode) -> Result<(), Errno> {
+        self.take_time();
+        match self.begin(Operation::Sync, inode, 0..u64::MAX) {
+            Ok(mut state) => {
+                state.file(inode)?.content.sync();
+                state.syncs += 1;
+                Ok(())
+            }
+            Err(error) => {
+                let mut state = self.lock();
+                if state.on
+                    && let Ok(file) = state.file(inode)
+                {
+                    file.content.fail_sync();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn sync_folder(&self) -> Result<(), Errno> {
+        self.take_time();
+        let mut state = self.begin_named(Operation::SyncFolder, OsStr::new(""))?;
+        state.folder.sync();
+        state.syncs += 1;
+        state.purge();
+        Ok(())
+    }
+
+    pub(crate) fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> Result<(), Errno> {
+        let mut state = self.begin_named(Operation::Rename, from)?;
+        if state.folder.find(from).is_none() {
+            return Err(Errno::ENOENT);
+        }
+        if !replace && state.folder.find(to).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        state.folder.rename(from, to);
+        state.purge();
+        Ok(())
+    }
+
+    pub(crate) fn unlink(&self, name: &OsStr) -> Result<(), Errno> {
+        let mut state = self.begin_named(Operation::Unlink, name)?;
+        if state.folder.find(name).is_none() {
+            return Err(Errno::ENOENT);
+        }
+        state.folder.remove(name);
+        state.purge();
+        Ok(())
+    }
+
+    /// Free and all pages, for programs that ask before they write.
+    pub(crate) fn pages(&self) -> (u64, u64) {
+        let state = self.lock();
+        let all = state.faults.capacity.unwrap_or(1 << 40) / PAGE as u64;
+        (all.saturating_sub(state.used() / PAGE as u64), all)
+    }
+
+    fn begin(
+        &self,
+        operation: Operation,
+        inode: Inode,
+        bytes: Range<u64>,
+    ) -> Result<MutexGuard<'_, State>, Errno> {
+        let mut state = self.lock();
+        let name = state.folder.name_of(inode).map(OsStr::to_owned);
+        self.admit(&mut state, operation, &name.unwrap_or_default(), bytes)?;
+        Ok(state)
+    }
+
+    fn begin_named(
+        &self,
+        operation: Operation,
+        name: &OsStr,
+    ) -> Result<MutexGuard<'_, State>, Errno> {
+        let mut state = self.lock();
+        self.admit(&mut state, operation, name, 0..u64::MAX)?;
+        Ok(state)
+    }
+
+    fn admit(
+        &self,
+        state: &mut State,
+        operation: Operation,
+        name: &OsStr,
+        bytes: Range<u64>,
+    ) -> Result<(), Errno> {
+        state.powered()?;
+        if operation.changes()
+            && let Some(left) = &mut state.countdown
+        {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                state.on = false;
+                self.power.notify_all();
+                return Err(Errno::EIO);
+            }
+        }
+        let syncs = matches!(operation, Operation::Sync | Operation::SyncFolder);
+        if state.faults.read_only && operation.changes() && !syncs {
+            return Err(Errno::EROFS);
+        }
+        let name = name.to_string_lossy();
+        let mut failing = state.faults.failing.iter_mut();
+        if failing.any(|failing| failing.hits(operation, &name, &bytes)) {
+            return Err(Errno::EIO);
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a slow disk: the thread that serves the kernel is the disk, and nothing else runs on it"
+    )]
+    fn take_time(&self) {
+        let time = self.lock().faults.sync_takes;
+        if !time.is_zero() {
+            std::thread::sleep(time);
+        }
+    }
+}
+
+impl State {
+    fn powered(&self) -> Result<(), Errno> {
+        if self.on { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    fn add_file(&mut self, content: Content) -> Inode {
+        let inode = self.next;
+        self.next += 1;
+        let file = File {
+            content,
+            changed: SystemTime::now(),
+            opens: 0,
+            lost: BTreeSet::new(),
+        };
+        self.files.insert(inode, file);
+        inode
+    }
+
+    fn file(&mut self, inode: Inode) -> Result<&mut File, Errno> {
+        self.files.get_mut(&inode).ok_or(Errno::ENOENT)
+    }
+
+    fn attributes(&self, inode: Inode) -> Result<Attributes, Errno> {
+        let file = self.files.get(&inode).ok_or(Errno::ENOENT)?;
+        Ok(Attributes {
+            inode,
+            bytes: file.content.len() as u64,
+            changed: file.changed,
+        })
+    }
+
+    fn used(&self) -> u64 {
+        let pages = self
+            .files
+            .values()
+            .map(|file| file.content.len().div_ceil(PAGE) as u64);
+        pages.sum::<u64>() * PAGE as u64
+    }
+
+    /// Whether a file may become so long.
+    fn room_for(&mut self, inode: Inode, length: u64) -> Result<(), Errno> {
+        let page = PAGE as u64;
+        let now = (self.file(inode)?.content.len() as u64).div_ceil(page);
+        let grown = length.div_ceil(page).saturating_sub(now) * page;
+        match self.faults.capacity {
+            Some(capacity) if grown > 0 && self.used() + grown > capacity => Err(Errno::ENOSPC),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets files without a name that nobody has open.
+    fn purge(&mut self) {
+        let folder = &self.folder;
+        self.files
+            .retain(|inode, file| file.opens > 0 || folder.has(*inode));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_name_survives_only_with_its_folder() {
+        let disk = Disk::new();
+        let chance = &mut StdRng::seed_from_u64(1);
+        let file = disk.create(OsStr::new("a")).unwrap().inode;
+        disk.write(file, 0, b"text").unwrap();
+        disk.sync(file).unwrap();
+        disk.cut();
+        assert_eq!(disk.sync(file).unwrap_err(), Errno::EIO);
+        disk.power_up(Survival::Nothing, chance);
+        assert_eq!(disk.image(), Image::new());
+
+        let file = disk.create(OsStr::new("a")).unwrap().inode;
+        disk.write(file, 0, b"text").unwrap();
+        disk.sync(file).unwrap();
+        disk.sync_folder().unwrap();
+        disk.rename(OsStr::new("a"), OsStr::new("b"), true).unwrap();
+        disk.cut();
+        disk.power_up(Survival::Nothing, chance);
+        assert_eq!(disk.bytes("a").as_deref(), Some(b"text".as_slice()));
+        assert_eq!(disk.bytes("b"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_open_outlives_its_name() {
+        let disk = Disk::new();
+        let file = disk.create(OsStr::new("a")).unwrap().inode;
+        disk.write(file, 0, b"text").unwrap();
+        disk.unlink(OsStr::new("a")).unwrap();
+        disk.sync_folder().unwrap();
+        assert_eq!(disk.read(file, 0, 10).unwrap(), b"text");
+        disk.close(file);
+        assert_eq!(disk.read(file, 0, 10).unwrap_err(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn the_power_fails_at_the_change_that_was_named() {
+        let disk = Disk::new();
+        disk.cut_after(3);
+        let file = disk.create(OsStr::new("a")).unwrap().inode;
+        disk.write(file, 0, b"1").unwrap();
+        disk.read(file, 0, 1).unwrap();
+        assert!(!disk.wait_for_cut(Duration::ZERO));
+        assert_eq!(disk.write(file, 1, b"2").unwrap_err(), Errno::EIO);
+        assert!(disk.wait_for_cut(Duration::ZERO));
+        assert_eq!(disk.read(file, 0, 1).unwrap_err(), Errno::EIO);
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_needs_no_room() {
+        let disk = Disk::new();
+        let file = disk.create(OsStr::new("a")).unwrap().inode;
+        disk.write(file, 0, &[1; 100]).unwrap();
+        disk.set_faults(|faults| faults.capacity = Some(2 * PAGE as u64));
+        disk.write(file, 0, &[2; 2 * PAGE]).unwrap();
+        assert_eq!(
+            disk.write(file, 2 * PAGE as u64, b"x").unwrap_err(),
+            Errno::ENOSPC
+        );
+        disk.write(file, 50, b"x").unwrap();
+        assert_eq!(disk.pages(), (0, 2));
+        disk.set_len(file, 10).unwrap();
+        disk.write(file, PAGE as u64, b"x").unwrap();
+    }
+}
