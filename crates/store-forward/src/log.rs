@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::space::{FRAME, LEAST_ROW, PAGE};
@@ -38,6 +39,25 @@ pub(crate) fn inspect(path: &Path) -> std::io::Result<Inspection> {
         return Ok(Inspection::default());
     }
     scan(std::io::BufReader::with_capacity(1 << 16, file), length)
+}
+
+/// How many pages of the database are in the first frames of a log: so many are written when it is copied. A log that
+/// cannot be read is copied without saying.
+pub(crate) fn distinct_pages(path: &Path, frames: u64) -> u64 {
+    let count = || -> std::io::Result<u64> {
+        let file = File::open(path)?;
+        let mut pages = std::collections::HashSet::new();
+        for index in 0..frames {
+            let mut page = [0; 4];
+            file.read_exact_at(&mut page, HEADER as u64 + index * FRAME)?;
+            pages.insert(page);
+        }
+        Ok(pages.len() as u64)
+    };
+    if frames == 0 {
+        return 0;
+    }
+    count().unwrap_or(frames)
 }
 
 fn scan(mut file: impl Read, length: u64) -> std::io::Result<Inspection> {
