@@ -46,6 +46,7 @@ pub fn encode(topic: &str, envelope: &Envelope<'_>, body: Bytes) -> Result<NewIt
         id: envelope.id.as_ref().to_owned(),
         properties: Bytes::from(bag),
         payload: message.body,
+        ..NewItem::default()
     })
 }
 
@@ -117,6 +118,9 @@ mod tests {
             id: item.id,
             properties: item.properties,
             payload: item.payload,
+            priority: item.priority,
+            route: item.route,
+            lifetime: item.lifetime,
         };
         let message = decode(&stored);
         assert_eq!(
