@@ -1,6 +1,9 @@
 //! Measures how fast the queue takes items in and gives them back. Prints one JSON object per line.
 //!
-//! `append_rate [FOLDER]`: FOLDER is where the queue's file is made (default: the folder for temporary files); the disk
+//! `append_rate [FOLDER [wear [SLOWER]]]`: `wear` measures only what the everyday rate writes to the disk. On a machine that is
+//! too slow for it, all times can be SLOWER times as long, which writes the same.
+//!
+//! FOLDER is where the queue's file is made (default: the folder for temporary files); the disk
 //! under it decides the result.
 
 use std::path::{Path, PathBuf};
@@ -30,6 +33,14 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn measure(folder: &Path) -> Result<(), Failure> {
+    let arguments: Vec<_> = std::env::args().skip(2).collect();
+    let slower = arguments.get(1).map_or(Ok(1), |slower| slower.parse())?;
+    for round_trip in [Some(1), Some(100), None] {
+        wear(folder, slower, round_trip).await?;
+    }
+    if arguments.first().is_some_and(|only| only == "wear") {
+        return Ok(());
+    }
     // One caller after the other first: what a single subscription sees.
     for (batch, callers) in [(1, 1), (1, 256), (32, 1), (32, 8), (256, 1), (256, 4)] {
         appends(folder, batch, callers).await?;
@@ -52,6 +63,7 @@ fn batch_of(size: usize, payload: &Bytes) -> Vec<NewItem> {
         id: format!("modbus-reader/press-1/fast/01hxz7/{number:08}"),
         properties: Bytes::from_static(b"type=com.fieldgate.measurements.v1"),
         payload: payload.clone(),
+        ..NewItem::default()
     };
     (0..size).map(item).collect()
 }
@@ -129,4 +141,95 @@ async fn read_and_remove(folder: &Path, with_appends: bool) -> Result<(), Failur
         count as f64 / seconds
     );
     Ok(queue.close().await?)
+}
+
+/// The everyday rate: one caller that takes in what has come while its last append was stored, and a sender whose
+/// confirmations take a round trip. None: the hub is not there.
+async fn wear(folder: &Path, slower: u32, round_trip_ms: Option<u64>) -> Result<(), Failure> {
+    const RATE: f64 = 2000.0;
+    let millis = |millis| slower * Duration::from_millis(millis);
+    let options = QueueOptions::new(
+        folder.join(format!("wear-{round_trip_ms:?}.db")),
+        256 << 20,
+        WhenFull::Reject,
+    );
+    let queue = Queue::open(QueueOptions {
+        commit_delay: slower * options.commit_delay,
+        ..options
+    })?;
+    let payload = Bytes::from(vec![b'x'; PAYLOAD]);
+    let sender = round_trip_ms.map(|time| tokio::spawn(send(queue.clone(), millis(time))));
+    let before = written()?;
+    let start = Instant::now();
+    let mut count = 0;
+    // So long that the log is copied several times.
+    while start.elapsed() < millis(12_000) {
+        let due = (start.elapsed().as_secs_f64() * RATE / f64::from(slower)) as usize;
+        if due > count {
+            let items = batch_of((due - count).min(256), &payload);
+            count += queue.append(items).await?.len();
+        } else {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let stats = queue.stats();
+    let bytes = (count * PAYLOAD) as f64;
+    println!(
+        r#"{{"measurement":"wear","payload_bytes":{PAYLOAD},"round_trip_ms":{},"items":{count},"depth":{},"file_bytes":{},"counted_per_payload_byte":{:.2},"written_per_payload_byte":{:.2}}}"#,
+        round_trip_ms.map_or("null".to_owned(), |millis| millis.to_string()),
+        stats.depth,
+        stats.file_bytes,
+        stats.written_bytes as f64 / bytes,
+        (written()? - before) as f64 / bytes,
+    );
+    if let Some(sender) = sender {
+        sender.abort();
+    }
+    Ok(queue.close().await?)
+}
+
+/// Sends everything at once and removes it a round trip later.
+async fn send(queue: Queue, round_trip: Duration) -> Result<(), Failure> {
+    let mut changed = queue.changed();
+    let mut after = Sequence::START;
+    let (confirmed, mut confirmations) = tokio::sync::mpsc::channel::<Vec<Sequence>>(1000);
+    let remover = queue.clone();
+    let removing = tokio::spawn(async move {
+        while let Some(mut sequences) = confirmations.recv().await {
+            while let Ok(more) = confirmations.try_recv() {
+                sequences.extend(more);
+            }
+            if remover.remove(sequences).await.is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        let items = queue.read(after, READ, 1 << 20).await?;
+        let Some(last) = items.last() else {
+            changed.wait_for(|last| *last > after).await?;
+            continue;
+        };
+        after = last.sequence;
+        let (sequences, confirmed) = (
+            items.iter().map(|item| item.sequence).collect(),
+            confirmed.clone(),
+        );
+        if removing.is_finished() {
+            return Ok(());
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(round_trip).await;
+            let _ = confirmed.send(sequences).await;
+        });
+    }
+}
+
+/// Bytes that this process has given to the disk, as the kernel counts them.
+fn written() -> Result<u64, Failure> {
+    let text = std::fs::read_to_string("/proc/self/io")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(line.ok_or("/proc/self/io has no write_bytes")?.parse()?)
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{AppendError, QueueError};
 use crate::item::{NewItem, Sequence, StoredItem};
+use crate::read::Selection;
 
 pub(crate) type AppendReply = oneshot::Sender<Result<Vec<Sequence>, AppendError>>;
 pub(crate) type RemoveReply = oneshot::Sender<Result<(), QueueError>>;
@@ -16,11 +17,11 @@ pub(crate) type ReadReply = oneshot::Sender<Result<Vec<StoredItem>, QueueError>>
 pub(crate) enum Command {
     Write(Write),
     Read {
-        after: Sequence,
-        max_items: usize,
-        max_bytes: usize,
+        selection: Selection,
         reply: ReadReply,
     },
+    /// The wall clock is right.
+    Clock,
     Close {
         reply: RemoveReply,
     },

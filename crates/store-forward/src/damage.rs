@@ -16,9 +16,11 @@ use crate::header;
 use crate::open::{Losses, beyond, connect, existing, fresh_of};
 use crate::options::QueueOptions;
 use crate::salvage::{Salvage, Salvaged};
+use crate::schema;
 use crate::space::PAGE;
-use crate::stats::now_micros;
-use crate::store::{Store, Tally};
+use crate::stats::{Damage, now_micros};
+use crate::store::Store;
+use crate::tally::Tally;
 
 /// Replaces a damaged database that nobody has open.
 pub(crate) fn replace(
@@ -107,8 +109,11 @@ fn refill(
     );
     tracing::error!(queue = %path.display(), reason, "the queue's file was replaced");
     let mut losses = Losses {
-        rows: salvaged.lost,
-        files: 1,
+        damage: Damage {
+            rows: salvaged.lost,
+            files: 1,
+            left_behind: 0,
+        },
         reason: Some(reason),
         ..Losses::default()
     };
@@ -121,7 +126,7 @@ pub(crate) fn compact(options: &QueueOptions, last: u64) -> Result<(), Fault> {
     let path = &options.path;
     let fresh = fresh_of(path);
     let mut target = create(options, &fresh)?;
-    let salvaged = Salvage::new(path, &mut target)?.run()?;
+    let salvaged = Salvage::new(path, &mut target, Some(schema::VERSION))?.run()?;
     if salvaged.lost > 0 || salvaged.stopped {
         return Err(Fault::storage("not all of its rows could be copied"));
     }
@@ -161,10 +166,11 @@ fn create(options: &QueueOptions, fresh: &Path) -> Result<Store, Fault> {
 /// Copies rows of a damaged file. Its first page is restored before, whether that is what is damaged or not: a wrong
 /// number of pages there, for one, hides rows without an error.
 fn salvage(aside: &Path, fresh: &Path, target: &mut Store) -> Result<Salvaged, Fault> {
+    let version = header::version(aside);
     if let Err(error) = header::restore(aside, fresh) {
         tracing::warn!(file = %aside.display(), %error, "the first page of the damaged file cannot be restored");
     }
-    match Salvage::new(aside, target).and_then(Salvage::run) {
+    match Salvage::new(aside, target, version).and_then(Salvage::run) {
         Ok(salvaged) if salvaged.seen_any => Ok(salvaged),
         // The table has never been empty.
         Ok(salvaged) => Ok(Salvaged {

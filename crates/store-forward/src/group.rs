@@ -6,7 +6,7 @@ use crate::options::QueueOptions;
 use crate::space::{Estimate, Space, removal_pages};
 
 /// A group that has this part of `commit_items` does not wait for callers of which there is no sign.
-const WORTH_A_SYNC: usize = 8;
+const WORTH_A_SYNC: usize = 2;
 
 /// When a group is complete.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Bounds {
     items: usize,
     bytes: usize,
     pages: u64,
+    /// Tables that hold anything.
+    pub(crate) tables: u64,
 }
 
 impl Bounds {
@@ -22,6 +24,7 @@ impl Bounds {
             items: options.commit_items,
             bytes: options.commit_bytes,
             pages: space.transaction_pages(),
+            tables: 1,
         }
     }
 }
@@ -34,7 +37,7 @@ pub(crate) struct Group {
     items: usize,
     bytes: usize,
     estimate: Estimate,
-    ranges: usize,
+    removal: u64,
 }
 
 impl Group {
@@ -45,7 +48,7 @@ impl Group {
             items: 0,
             bytes: 0,
             estimate: Estimate::default(),
-            ranges: 0,
+            removal: 0,
         };
         // The handle cuts writes so that one alone always fits.
         group.count(&first.work);
@@ -55,10 +58,10 @@ impl Group {
 
     /// Takes a write in, or gives it back if the transaction would become too large for the log.
     pub(crate) fn add(&mut self, write: Write) -> Result<(), Write> {
-        let before = (self.items, self.bytes, self.estimate, self.ranges);
+        let before = (self.items, self.bytes, self.estimate, self.removal);
         self.count(&write.work);
-        if self.estimate.pages() + removal_pages(self.ranges) > self.bounds.pages {
-            (self.items, self.bytes, self.estimate, self.ranges) = before;
+        if self.estimate.pages() + self.removal > self.bounds.pages {
+            (self.items, self.bytes, self.estimate, self.removal) = before;
             return Err(write);
         }
         self.writes.push(write);
@@ -70,7 +73,7 @@ impl Group {
             Work::Append { items, .. } => {
                 self.items += items.len();
                 self.bytes += items.iter().map(NewItem::size).sum::<usize>();
-                self.estimate = self.estimate.with(items.iter().map(NewItem::size));
+                self.estimate = self.estimate.with(items.iter());
             }
             Work::Remove { ranges, .. } => {
                 let items = ranges
@@ -80,7 +83,11 @@ impl Group {
                 self.items = self
                     .items
                     .saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
-                self.ranges += ranges.len();
+                let tables = self.bounds.tables;
+                self.removal += ranges
+                    .iter()
+                    .map(|range| removal_pages(range, tables))
+                    .sum::<u64>();
             }
             Work::Trial { .. } => {}
         }

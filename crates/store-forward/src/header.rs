@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::schema;
 use crate::space::PAGE;
 
 /// What is always the same: offset and bytes. Between the creation of a file and its first checkpoint the encoding and
@@ -37,7 +38,19 @@ pub(crate) fn check(path: &Path) -> Option<String> {
     Some(format!("its header is wrong at byte {at}"))
 }
 
-/// Puts the first page of a fresh queue over the first page of a damaged one. The table is at the same place in both;
+/// The version of the schema that a file of a queue says it has, if it says so clearly.
+pub(crate) fn version(path: &Path) -> Option<u32> {
+    let mut header = [0; 100];
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    let word = |at: usize| {
+        let bytes = header.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_be_bytes(bytes))
+    };
+    let version = word(60)?;
+    (word(68)? == schema::APPLICATION.checked_add(version)?).then_some(version)
+}
+
+/// Puts the first page of a fresh queue over the first page of a damaged one. The tables are at the same places in both;
 /// the length of the file counts, and its free pages are forgotten.
 pub(crate) fn restore(damaged: &Path, fresh: &Path) -> std::io::Result<()> {
     let mut page = vec![0; PAGE as usize];

@@ -47,6 +47,25 @@ pub(crate) fn inspect(path: &Path) -> std::io::Result<Inspection> {
     scan(&file, length)
 }
 
+/// How many pages of the database are in the first frames of a log: so many are written when it is copied. A log that
+/// cannot be read is copied without saying.
+pub(crate) fn distinct_pages(path: &Path, frames: u64) -> u64 {
+    let count = || -> std::io::Result<u64> {
+        let file = File::open(path)?;
+        let mut pages = std::collections::HashSet::new();
+        for index in 0..frames {
+            let mut page = [0; 4];
+            file.read_exact_at(&mut page, HEADER as u64 + index * FRAME)?;
+            pages.insert(page);
+        }
+        Ok(pages.len() as u64)
+    };
+    if frames == 0 {
+        return 0;
+    }
+    count().unwrap_or(frames)
+}
+
 /// Puts right what [`inspect`] found. A power cut on the way leaves a log of which the same can be said.
 pub(crate) fn correct(path: &Path, corrections: &[(u64, u8)]) -> std::io::Result<()> {
     if corrections.is_empty() {

@@ -6,14 +6,16 @@ use crate::damage;
 use crate::fault::Fault;
 use crate::folder::{log_of, remove_database, sync_folder_of};
 use crate::header;
+use crate::item::Priority;
 use crate::lock::{beside, note_finished, was_finished};
 use crate::log;
 use crate::options::{QueueOptions, WhenFull};
 use crate::row::Content;
 use crate::schema::{self, Version};
-use crate::space::{PAGE, Space};
-use crate::stats::now_micros;
-use crate::store::{Store, Tally};
+use crate::space::PAGE;
+use crate::stats::{Damage, now_micros};
+use crate::store::Store;
+use crate::tally::{Lots, Tally};
 use crate::way_back::{self, Left};
 
 /// Up to so many bytes in use, SQLite checks the structure of the whole file. That takes an eighth of the time that reading
@@ -23,14 +25,9 @@ const QUICK_CHECK: u64 = 256 * 1024 * 1024;
 /// What opening cost.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    /// Items whose rows were damaged or not readable.
-    pub(crate) rows: u64,
-    /// Damaged files and logs.
-    pub(crate) files: u64,
+    pub(crate) damage: Damage,
     /// Items dropped because `max_bytes` was lowered.
-    pub(crate) dropped_oldest: u64,
-    /// Items of a newer release that the way back could not carry.
-    pub(crate) left_behind: u64,
+    pub(crate) dropped_oldest: Lots,
     /// The damage in words.
     pub(crate) reason: Option<String>,
 }
@@ -57,7 +54,7 @@ pub(crate) fn open(
         ));
     }
     if inspection.damaged {
-        losses.files += 1;
+        losses.damage.files += 1;
         losses.reason =
             Some("its write-ahead log is damaged, acknowledged items are lost".to_owned());
         // For whoever wants to look into it; the queue does not need it.
@@ -128,12 +125,12 @@ pub(crate) fn existing(
         left,
     } = connect(path, options)?;
     if let Some(left) = left {
-        losses.left_behind += left.items;
+        losses.damage.left_behind += left.items;
         losses.reason = left.reason.or(losses.reason.take());
     }
     let emptied = existed && created && was_finished(path);
     if emptied {
-        losses.files += 1;
+        losses.damage.files += 1;
         losses.reason = Some("its file was empty: it was cut off".to_owned());
     }
     if (store.page_count()? - store.free_list()?.min(store.page_count()?)) * PAGE <= QUICK_CHECK {
@@ -144,18 +141,28 @@ pub(crate) fn existing(
             return Err(Fault::Damaged(verdict));
         }
     }
+    store.load_gone()?;
     let scan = scan(&store)?;
     store.tally = scan.tally;
+    store.start_time(scan.reached);
     if !scan.damaged.is_empty() {
         losses.reason = Some(format!(
             "{} rows do not match their checksum",
             scan.damaged.len()
         ));
         match store.discard(&scan.damaged, false) {
-            Ok(()) => losses.rows += scan.damaged.len() as u64,
+            Ok(()) => losses.damage.rows += scan.damaged.len() as u64,
             Err(Fault::Damaged(reason)) => return Err(Fault::Damaged(reason)),
             // The disk is full: a read will come across them.
-            Err(_) => store.tally.depth += scan.damaged.len() as u64,
+            Err(_) => {
+                for (priority, number) in &scan.damaged {
+                    let number = u64::try_from(*number).unwrap_or_default();
+                    let lane = store.tally.lane(*priority);
+                    lane.content.items += 1;
+                    lane.oldest = lane.oldest.min(Some((number, 0))).or(Some((number, 0)));
+                    lane.newest = lane.newest.max(Some(number));
+                }
+            }
         }
     }
     Ok((store, scan.last_trusted && !emptied))
@@ -173,7 +180,7 @@ pub(crate) struct Connected {
 /// Opens or creates the file with today's schema.
 pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Connected, Fault> {
     let release = &schema::THIS;
-    let mut store = Store::connect(path, Space::new(options.max_bytes), options.when_full)?;
+    let mut store = Store::connect(path, options)?;
     let version = release.version_of(&store.connection)?;
     let left = match version {
         Version::Newer(found) => {
@@ -216,46 +223,52 @@ pub(crate) fn connect(path: &Path, options: &QueueOptions) -> Result<Connected, 
 
 struct Scan {
     tally: Tally,
-    damaged: Vec<i64>,
+    damaged: Vec<(Priority, i64)>,
     last_trusted: bool,
+    /// What the queue's time had come to when the last item with a lifetime came.
+    reached: i64,
 }
 
-/// Reads every row and verifies its checksum.
+/// Reads every row and verifies its checksums.
 fn scan(store: &Store) -> Result<Scan, Fault> {
     let mut scan = Scan {
-        tally: Tally::default(),
+        // What is gone is known already.
+        tally: store.tally.clone(),
         damaged: Vec::new(),
         last_trusted: false,
+        reached: 0,
     };
     let tally = &mut scan.tally;
-    store.rows(i64::MIN, |row| {
-        scan.last_trusted = true;
-        match row.content {
-            Content::Item {
-                sequence,
-                enqueued,
-                parts,
-            } => {
-                tally.last = sequence;
-                tally.depth += 1;
-                tally.bytes += parts.size() as u64;
-                tally.oldest.get_or_insert(enqueued);
+    for priority in Priority::descending() {
+        store.rows(priority, i64::MIN, i64::MAX, |row| {
+            match row.content {
+                Content::Item(item) => {
+                    let size = item.parts.size() as u64;
+                    tally.last = tally.last.max(item.sequence);
+                    tally.add(item.sequence, item.enqueued, size, &item.terms);
+                    if let (Some(expires), Some(lifetime)) =
+                        (item.terms.expires, item.terms.lifetime)
+                    {
+                        scan.reached = scan.reached.max(expires.saturating_sub(lifetime));
+                    }
+                }
+                Content::Mark { sequence } => {
+                    tally.last = tally.last.max(sequence);
+                    tally.mark = Some(sequence);
+                }
+                Content::Damaged { .. } => scan.damaged.push((priority, row.number)),
             }
-            Content::Mark { sequence } => {
-                tally.last = sequence;
-                tally.mark = Some(sequence);
-            }
-            Content::Damaged => {
-                scan.damaged.push(row.number);
-                scan.last_trusted = false;
-            }
-        }
-        true
-    })?;
-    if tally.last == 0 && tally.mark.is_none() && scan.damaged.is_empty() {
-        return Err(Fault::Damaged("its table is empty".to_owned()));
+            true
+        })?;
     }
-    tally.last_present = tally.depth > 0 || tally.mark.is_some();
+    let gone = tally.lanes.iter().map(|lane| lane.gone).max();
+    tally.last = tally.last.max(gone.unwrap_or_default());
+    if tally.last == 0 && tally.mark.is_none() && scan.damaged.is_empty() {
+        return Err(Fault::Damaged("its tables are empty".to_owned()));
+    }
+    tally.last_present = tally.depth() > 0 || tally.mark.is_some();
+    // A damaged row may hide the last number; its own number may be wrong.
+    scan.last_trusted = tally.last_present && scan.damaged.is_empty();
     Ok(scan)
 }
 
@@ -267,7 +280,11 @@ fn shrink(options: &QueueOptions, mut store: Store, losses: &mut Losses) -> Resu
     const SLACK: u64 = 16;
     if options.when_full == WhenFull::DropOldest {
         let excess = store.page_count()?.saturating_sub(store.space.pages) + SLACK;
-        losses.dropped_oldest += store.transact(|store| store.make_room(excess))?;
+        let dropped = store.transact(|store| {
+            store.delete_gone_for(excess)?;
+            store.make_room(excess, Priority::HIGHEST)
+        })?;
+        losses.dropped_oldest.join(dropped);
     }
     if store.page_count()?.saturating_sub(store.free_list()?) > store.space.pages {
         return Ok(store);

@@ -1,17 +1,20 @@
 //! Where the queue lives and what bounds it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::age::{Clock, SystemClock};
 use crate::error::OpenError;
 
 /// What happens to an append that finds the queue at its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The oldest items make room; the append succeeds.
+    /// The append succeeds, and items make room: the lowest priority first, and of it the oldest. A new item makes room for
+    /// none of a higher priority: where only such are stored it is itself dropped, with a sequence number.
     DropOldest,
-    /// The new items that find no room are dropped. The append succeeds and they have sequence numbers, so that the gap
-    /// can be seen.
+    /// The new items that find no room are dropped, whatever their priority. The append succeeds and they have sequence
+    /// numbers, so that the gap can be seen.
     DropNewest,
     /// The append fails with [`AppendError::Full`](crate::AppendError::Full) and nothing is stored: the source keeps
     /// the items and tries again.
@@ -36,6 +39,8 @@ pub struct QueueOptions {
     pub commit_items: usize,
     /// A commit starts when so many bytes wait for it; at least 1.
     pub commit_bytes: usize,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl QueueOptions {
@@ -45,15 +50,17 @@ impl QueueOptions {
     /// The most `commit_delay`: 10 s.
     pub const MAX_DELAY: Duration = Duration::from_secs(10);
 
-    /// Options with the default group commit: 10 ms, 256 items or 1 MiB, whichever comes first.
+    /// Options with the default group commit: 50 ms, 256 items or 1 MiB, whichever comes first. At 2,000 items per second
+    /// of 300 bytes that writes less than three bytes per byte of the items.
     pub fn new(path: impl Into<PathBuf>, max_bytes: u64, when_full: WhenFull) -> Self {
         Self {
             path: path.into(),
             max_bytes,
             when_full,
-            commit_delay: Duration::from_millis(10),
+            commit_delay: Duration::from_millis(50),
             commit_items: 256,
             commit_bytes: 1024 * 1024,
+            clock: Arc::new(SystemClock::new()),
         }
     }
 

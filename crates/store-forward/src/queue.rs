@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, Work, Write};
 use crate::error::{AppendError, OpenError, QueueError};
-use crate::item::{NewItem, Sequence, StoredItem};
+use crate::item::{NewItem, Priority, Sequence, StoredItem};
 use crate::options::QueueOptions;
+use crate::read::Selection;
 use crate::space::{Estimate, Space};
-use crate::stats::{Counters, QueueStats};
+use crate::stats::{Counters, PriorityStats, QueueStats};
 use crate::writer;
 
 /// A handle to an open queue. Clones share it. The database closes when the last handle is gone or after
@@ -93,11 +94,11 @@ impl Queue {
         Ok(sequences)
     }
 
-    /// Reads items in the order of their sequence, from the first one after `after`: up to `max_items`, and up to
-    /// `max_bytes` of [`StoredItem::size`], but at least one if there is one. An empty answer means that there is nothing
+    /// Reads items of all priorities in the order of their sequence, from the first one after `after`: up to `max_items`, and
+    /// up to `max_bytes` of [`StoredItem::size`], but at least one if there is one. An empty answer means that there is nothing
     /// after `after`. Items stay in the queue until they are removed.
     ///
-    /// An item whose checksum does not hold is removed, counted and passed over.
+    /// An item whose checksum does not hold is removed, counted and passed over; so is one whose lifetime is over.
     ///
     /// # Errors
     ///
@@ -108,14 +109,48 @@ impl Queue {
         max_items: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredItem>, QueueError> {
+        self.select(Selection {
+            priority: None,
+            after,
+            until: Sequence::END,
+            max_items,
+            max_bytes,
+        })
+        .await
+    }
+
+    /// Reads items of one priority in the order of their sequence, after `after` and up to and with `until`; otherwise as
+    /// [`read`](Queue::read). It looks at no item of another priority, and at none outside these bounds.
+    ///
+    /// With the number of the last item at some moment (see [`changed`](Queue::changed)) as the bound, one cursor per
+    /// priority goes through what was there before, and another through what has come since. Whether such a range can hold
+    /// anything, [`priority`](Queue::priority) tells without reading.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn read_priority(
+        &self,
+        priority: Priority,
+        after: Sequence,
+        until: Sequence,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredItem>, QueueError> {
+        self.select(Selection {
+            priority: Some(priority),
+            after,
+            until,
+            max_items,
+            max_bytes,
+        })
+        .await
+    }
+
+    async fn select(&self, selection: Selection) -> Result<Vec<StoredItem>, QueueError> {
         let (reply, answer) = oneshot::channel();
         self.commands
-            .send(Command::Read {
-                after,
-                max_items,
-                max_bytes,
-                reply,
-            })
+            .send(Command::Read { selection, reply })
             .await
             .map_err(|_| QueueError::Closed)?;
         answer.await.map_err(|_| QueueError::Closed)?
@@ -130,7 +165,7 @@ impl Queue {
     pub async fn remove(&self, sequences: Vec<Sequence>) -> Result<(), QueueError> {
         let mut ranges = ranges(sequences);
         while !ranges.is_empty() {
-            let tail = ranges.split_off(ranges.len().min(self.space.ranges_per_removal()));
+            let tail = self.space.cut_removal(&mut ranges, self.counters.tables());
             let (reply, answer) = oneshot::channel();
             self.write(Work::Remove { ranges, reply })
                 .await
@@ -142,7 +177,7 @@ impl Queue {
     }
 
     /// Writes something that nobody reads, and returns once it is safe on disk (synced): tells whether the queue would take an
-    /// item now, where none comes for long. It uses up a sequence number.
+    /// item now, where none comes for long.
     ///
     /// # Errors
     ///
@@ -153,6 +188,23 @@ impl Queue {
             .await
             .map_err(|Gone| QueueError::Closed)?;
         answer.await.map_err(|_| QueueError::Closed)?
+    }
+
+    /// Says that the wall clock is right at this moment, by evidence of its own: a server that checks time has accepted this
+    /// machine, for one. Only then can the time for which the machine was off count for the lifetime of items; it is called
+    /// at every such occasion.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Closed`].
+    pub async fn wall_clock_is_right(&self) -> Result<(), QueueError> {
+        let sent = self.commands.send(Command::Clock).await;
+        sent.map_err(|_| QueueError::Closed)
+    }
+
+    /// What the queue holds of one priority. Cheap: reads counters, as of the last commit.
+    pub fn priority(&self, priority: Priority) -> PriorityStats {
+        self.counters.priority(priority)
     }
 
     /// What the queue holds and has done since it was opened. Cheap: reads counters.
@@ -194,7 +246,7 @@ impl Queue {
     fn transaction(&self, items: &[NewItem]) -> usize {
         let mut estimate = Estimate::default();
         let fitting = items.iter().take_while(|item| {
-            estimate.add(item.size());
+            estimate.add(item);
             estimate.pages() <= self.space.transaction_pages()
         });
         fitting.count().max(1)

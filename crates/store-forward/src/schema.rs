@@ -3,10 +3,13 @@
 //! The data partition outlives an update and its withdrawal, so a file is opened by releases that are older than the one
 //! that wrote it. The rules for a new version are in the crate's documentation, "Schema versions".
 
+mod second;
+
 use rusqlite::Connection;
 
 use crate::fault::Fault;
-use crate::row::{MARK, Parts};
+use crate::item::Priority;
+use crate::row::{MARK, Parts, Terms, per_priority};
 use crate::way_back::{self, WayBack};
 
 /// What a release knows of the file.
@@ -27,8 +30,8 @@ pub(crate) struct Step {
 
 /// This release.
 pub(crate) const THIS: Release = Release {
-    steps: &[],
-    tables: &[ITEM],
+    steps: &[second::STEP],
+    tables: &second::TABLES,
 };
 
 /// Written into the file twice, as `user_version` and in the last byte of `application_id`, so that one damaged byte
@@ -36,12 +39,38 @@ pub(crate) const THIS: Release = Release {
 pub(crate) const VERSION: u32 = THIS.version();
 
 /// `application_id`: "FGQ" and the version.
-const APPLICATION: u32 = u32::from_be_bytes(*b"FGQ\0");
+pub(crate) const APPLICATION: u32 = u32::from_be_bytes(*b"FGQ\0");
 
-/// The page where a fresh file has the table: [`header::restore`](crate::header::restore) relies on it.
+/// The first table's page in a fresh file. The others follow: [`header::restore`](crate::header::restore) relies on it.
 const ROOT: u32 = 2;
+/// What has a page of its own, in the order of the pages of a fresh file and of one that SQLite wrote anew.
+const IN_PLACE: [&str; 23] = [
+    "item",
+    "way_back",
+    "item_0",
+    "item_1",
+    "item_2",
+    "item_3",
+    "item_4",
+    "item_6",
+    "item_7",
+    "item_8",
+    "item_9",
+    "clock",
+    "gone",
+    "expires_5",
+    "expires_0",
+    "expires_1",
+    "expires_2",
+    "expires_3",
+    "expires_4",
+    "expires_6",
+    "expires_7",
+    "expires_8",
+    "expires_9",
+];
 
-/// Small columns first: they can be read without the overflow pages of a large payload. `key` and `id` are text so that
+/// Version 1. Small columns first: they can be read without the overflow pages of a large payload. `key` and `id` are text so that
 /// the sqlite3 shell shows them.
 pub(crate) const ITEM: &str = "CREATE TABLE item (
   sequence INTEGER PRIMARY KEY,
@@ -137,30 +166,53 @@ pub(crate) fn set_version(connection: &Connection, version: u32) -> Result<(), F
     Ok(())
 }
 
-/// Whether the table of items is where a fresh file has it.
+/// Whether the tables are where a fresh file has them.
 pub(crate) fn is_in_place(connection: &Connection) -> Result<bool, Fault> {
-    let root: u32 = connection.query_row(
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'item'",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(root == ROOT)
+    let mut statement =
+        connection.prepare("SELECT name, rootpage FROM sqlite_schema ORDER BY rootpage")?;
+    let found = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(String, u32)>, _>>()?;
+    Ok(found.len() == IN_PLACE.len()
+        && (ROOT..)
+            .zip(IN_PLACE)
+            .zip(&found)
+            .all(|((root, name), found)| (name, root) == (found.0.as_str(), found.1)))
 }
 
 /// Leaves no doubt about the last sequence number where items with the highest ones may have gone.
 pub(crate) fn renew_mark(connection: &Connection, sequence: u64) -> Result<(), Fault> {
-    let last: u64 =
-        connection.query_row("SELECT coalesce(max(sequence), 0) FROM item", [], |row| {
-            row.get(0)
-        })?;
+    let mut last: u64 = 0;
+    for table in per_priority!("", "") {
+        let there: bool = connection.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [table],
+            |row| row.get(0),
+        )?;
+        if there {
+            let sql = format!("SELECT coalesce(max(sequence), 0) FROM {table}");
+            last = last.max(connection.query_row(&sql, [], |row| row.get(0))?);
+        }
+    }
     connection.execute("DELETE FROM item WHERE enqueued = ?1", [MARK])?;
     insert_mark(connection, sequence.max(last.saturating_add(1)))
 }
 
-/// Keeps a sequence number as the highest in the table although no item has it.
+/// Keeps a sequence number as the highest in the table although no item has it. Serves every version.
 pub(crate) fn insert_mark(connection: &Connection, sequence: u64) -> Result<(), Fault> {
-    insert(connection, sequence, MARK, Parts::NONE)
+    let parts = Parts::NONE;
+    connection
+        .prepare_cached("INSERT INTO item (sequence, enqueued, checksum, key, id, properties, payload) VALUES (?1, ?2, ?3, '', '', x'', x'')")?
+        .execute((number_of(sequence)?, MARK, parts.checksum(sequence, MARK)))?;
+    Ok(())
 }
+
+/// Adds a row, with the columns of [`ROWS`](crate::row::ROWS) in their order.
+pub(crate) const INSERT: [&str; Priority::COUNT] = per_priority!(
+    "INSERT INTO ",
+    " (sequence, enqueued, checksum, key, id, properties, payload, route, lifetime, expires, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+);
+pub(crate) const COLUMNS: usize = 11;
 
 /// Adds a row.
 pub(crate) fn insert(
@@ -168,13 +220,30 @@ pub(crate) fn insert(
     sequence: u64,
     enqueued: i64,
     parts: Parts<'_>,
+    terms: Terms<'_>,
 ) -> Result<(), Fault> {
-    let number = i64::try_from(sequence)
-        .map_err(|_| Fault::Damaged(format!("sequence {sequence} is out of range")))?;
+    let checksum = parts.checksum(sequence, enqueued);
     connection
-        .prepare_cached("INSERT INTO item (sequence, enqueued, checksum, key, id, properties, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute((number, enqueued, parts.checksum(sequence, enqueued), parts.key, parts.id, parts.properties, parts.payload))?;
+        .prepare_cached(INSERT[terms.priority.index()])?
+        .execute((
+            number_of(sequence)?,
+            enqueued,
+            checksum,
+            parts.key,
+            parts.id,
+            parts.properties,
+            parts.payload,
+            terms.route,
+            terms.lifetime,
+            terms.expires,
+            terms.seal(sequence, checksum),
+        ))?;
     Ok(())
+}
+
+fn number_of(sequence: u64) -> Result<i64, Fault> {
+    i64::try_from(sequence)
+        .map_err(|_| Fault::Damaged(format!("sequence {sequence} is out of range")))
 }
 
 /// A pragma that is one number.
@@ -184,3 +253,6 @@ pub(crate) fn number<T: rusqlite::types::FromSql>(
 ) -> Result<T, Fault> {
     Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests;

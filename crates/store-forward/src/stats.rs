@@ -1,8 +1,14 @@
 //! Counters that anybody may read at any time without asking the queue's thread.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::admission::Changes;
+use crate::item::{Priority, Route, Sequence};
+use crate::store::Store;
+use crate::tally::Lots;
 
 /// What a queue holds and what it has done since it was opened. Each figure is exact; figures of one snapshot may be a
 /// commit apart from each other.
@@ -21,12 +27,18 @@ pub struct QueueStats {
     pub writable: bool,
     /// Items stored.
     pub appended: u64,
+    /// Bytes of all their parts.
+    pub appended_bytes: u64,
+    /// Bytes given to the file system: log and database. What it writes beyond that for its own purposes is not in it.
+    pub written_bytes: u64,
     /// Items removed by [`Queue::remove`](crate::Queue::remove).
     pub removed: u64,
     /// Items dropped to make room for newer ones.
     pub dropped_oldest: u64,
     /// New items dropped because there was no room.
     pub dropped_newest: u64,
+    /// Items dropped because their lifetime was over.
+    pub dropped_expired: u64,
     /// Items of a newer release that this one cannot keep: `last_error` has the reason.
     pub dropped_downgrade: u64,
     /// New items refused because there was no room.
@@ -37,99 +49,244 @@ pub struct QueueStats {
     pub corrupt_files: u64,
     /// Failures of the storage: disk full, input/output errors.
     pub storage_errors: u64,
+    /// How often the file was made smaller after a backlog had drained.
+    pub compactions: u64,
     /// The last failure of the storage or damage, in words.
     pub last_error: Option<String>,
+    /// By priority: the index is the priority's number.
+    pub priorities: [PriorityStats; Priority::COUNT],
+    /// By route: those that have items or had any since the queue was opened.
+    pub routes: BTreeMap<Route, Flow>,
+    /// What was dropped: the sum over all is `dropped_oldest`, `dropped_newest` and `dropped_expired` together.
+    pub drops: Vec<Dropped>,
 }
 
-/// `oldest` when the queue is empty.
-const NONE: i64 = i64::MIN;
-
-#[derive(Debug)]
-pub(crate) struct Counters {
-    pub(crate) depth: AtomicU64,
-    pub(crate) payload_bytes: AtomicU64,
-    pub(crate) file_bytes: AtomicU64,
-    /// Microseconds since 1970.
-    oldest: AtomicI64,
-    pub(crate) writable: AtomicBool,
-    pub(crate) appended: AtomicU64,
-    pub(crate) removed: AtomicU64,
-    pub(crate) dropped_oldest: AtomicU64,
-    pub(crate) dropped_newest: AtomicU64,
-    pub(crate) dropped_downgrade: AtomicU64,
-    pub(crate) rejected: AtomicU64,
-    pub(crate) corrupt_rows: AtomicU64,
-    pub(crate) corrupt_files: AtomicU64,
-    pub(crate) storage_errors: AtomicU64,
-    last_error: Mutex<Option<String>>,
+/// What a queue holds of one priority.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PriorityStats {
+    /// See [`Flow`].
+    pub flow: Flow,
+    /// Age of its oldest item, as [`QueueStats::oldest_age`].
+    pub oldest_age: Option<Duration>,
+    /// Its oldest item. None if it has none.
+    pub first: Option<Sequence>,
+    /// Its newest item. None if it has none.
+    pub last: Option<Sequence>,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            depth: AtomicU64::default(),
-            payload_bytes: AtomicU64::default(),
-            file_bytes: AtomicU64::default(),
-            oldest: AtomicI64::new(NONE),
-            writable: AtomicBool::default(),
-            appended: AtomicU64::default(),
-            removed: AtomicU64::default(),
-            dropped_oldest: AtomicU64::default(),
-            dropped_newest: AtomicU64::default(),
-            dropped_downgrade: AtomicU64::default(),
-            rejected: AtomicU64::default(),
-            corrupt_rows: AtomicU64::default(),
-            corrupt_files: AtomicU64::default(),
-            storage_errors: AtomicU64::default(),
-            last_error: Mutex::default(),
+/// What there is of a kind of items, and what became of others of it since the queue was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Items in the queue.
+    pub depth: u64,
+    /// Bytes of all their parts.
+    pub payload_bytes: u64,
+    /// Items stored.
+    pub appended: u64,
+    /// Items removed by [`Queue::remove`](crate::Queue::remove).
+    pub removed: u64,
+    /// Items dropped, for whatever reason: see [`QueueStats::drops`].
+    pub dropped: u64,
+    /// New items refused because there was no room.
+    pub rejected: u64,
+}
+
+/// Why an item was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// It made room for a newer one, or `max_bytes` was lowered.
+    Oldest,
+    /// It was new and found no room.
+    Newest,
+    /// Its lifetime was over.
+    Expired,
+}
+
+impl DropReason {
+    /// As it is called in metrics: `oldest`, `newest`, `expired`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+            Self::Expired => "expired",
         }
     }
+}
+
+/// How many items of a kind were dropped for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Why.
+    pub reason: DropReason,
+    /// Their priority.
+    pub priority: Priority,
+    /// Their route.
+    pub route: Route,
+    /// How many.
+    pub items: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) writable: AtomicBool,
+    pub(crate) storage_errors: AtomicU64,
+    /// Tables that hold anything.
+    tables: AtomicU64,
+    figures: Mutex<Figures>,
+}
+
+/// Changes a few times per commit at most.
+#[derive(Debug, Default)]
+struct Figures {
+    /// Without ages and what is counted elsewhere.
+    stats: QueueStats,
+    /// When the oldest item of each priority, and of all, came. Microseconds since 1970.
+    oldest: [Option<i64>; Priority::COUNT],
+    oldest_of_all: Option<i64>,
+    drops: BTreeMap<(DropReason, Priority, Route), u64>,
+    /// Bytes written by stores that are gone.
+    written_before: u64,
+}
+
+/// What is lost with a file.
+#[derive(Debug, Default)]
+pub(crate) struct Damage {
+    pub(crate) rows: u64,
+    pub(crate) files: u64,
+    pub(crate) left_behind: u64,
 }
 
 impl Counters {
-    pub(crate) fn add(counter: &AtomicU64, by: u64) {
-        if by > 0 {
-            counter.fetch_add(by, Relaxed);
-        }
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_oldest(&self, micros: Option<i64>) {
-        self.oldest.store(micros.unwrap_or(NONE), Relaxed);
+    pub(crate) fn tables(&self) -> u64 {
+        self.tables.load(Relaxed)
     }
 
     pub(crate) fn set_last_error(&self, message: String) {
-        let mut last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *last = Some(message);
+        self.figures().stats.last_error = Some(message);
+    }
+
+    pub(crate) fn count_damage(&self, damage: &Damage) {
+        let stats = &mut self.figures().stats;
+        stats.corrupt_rows += damage.rows;
+        stats.corrupt_files += damage.files;
+        stats.dropped_downgrade += damage.left_behind;
+    }
+
+    pub(crate) fn count_compaction(&self) {
+        self.figures().stats.compactions += 1;
+    }
+
+    pub(crate) fn count(&self, changes: &Changes) {
+        let mut figures = self.figures();
+        figures.flow(&changes.appended, |flow, items| flow.appended += items);
+        figures.flow(&changes.removed, |flow, items| flow.removed += items);
+        figures.flow(&changes.rejected, |flow, items| flow.rejected += items);
+        for (reason, lots) in [
+            (DropReason::Oldest, &changes.dropped_oldest),
+            (DropReason::Newest, &changes.dropped_newest),
+            (DropReason::Expired, &changes.dropped_expired),
+        ] {
+            figures.flow(lots, |flow, items| flow.dropped += items);
+            for lot in &lots.0 {
+                let key = (reason, lot.priority, lot.route.clone());
+                *figures.drops.entry(key).or_default() += lot.content.items;
+            }
+        }
+        let stats = &mut figures.stats;
+        stats.appended += changes.appended.items();
+        stats.appended_bytes += changes.appended.bytes();
+        stats.removed += changes.removed.items();
+        stats.rejected += changes.rejected.items();
+        stats.dropped_oldest += changes.dropped_oldest.items();
+        stats.dropped_newest += changes.dropped_newest.items();
+        stats.dropped_expired += changes.dropped_expired.items();
+    }
+
+    /// Takes over what is in the tables.
+    pub(crate) fn show(&self, store: &Store) {
+        let tally = &store.tally;
+        self.tables.store(tally.tables(), Relaxed);
+        let file_bytes = store.file_bytes();
+        let mut figures = self.figures();
+        let figures = &mut *figures;
+        figures.oldest_of_all = tally.oldest();
+        let stats = &mut figures.stats;
+        stats.depth = tally.depth();
+        stats.payload_bytes = tally.bytes();
+        stats.file_bytes = file_bytes;
+        stats.written_bytes = figures.written_before + store.written;
+        for (index, lane) in tally.lanes.iter().enumerate() {
+            let shown = &mut stats.priorities[index];
+            shown.flow.depth = lane.content.items;
+            shown.flow.payload_bytes = lane.content.bytes;
+            shown.first = lane.oldest.map(|(sequence, _)| Sequence(sequence));
+            shown.last = lane.newest.map(Sequence);
+            figures.oldest[index] = lane.oldest.map(|(_, enqueued)| enqueued);
+        }
+        for (route, content) in &tally.routes {
+            if let Some(flow) = stats.routes.get_mut(route) {
+                (flow.depth, flow.payload_bytes) = (content.items, content.bytes);
+            } else if content.items > 0 {
+                let flow = stats.routes.entry(route.clone()).or_default();
+                (flow.depth, flow.payload_bytes) = (content.items, content.bytes);
+            }
+        }
+    }
+
+    /// A store is given up; another one takes its place, which may know fewer routes.
+    pub(crate) fn lose(&self, store: &Store) {
+        let mut figures = self.figures();
+        figures.written_before += store.written;
+        for flow in figures.stats.routes.values_mut() {
+            (flow.depth, flow.payload_bytes) = (0, 0);
+        }
+    }
+
+    pub(crate) fn priority(&self, priority: Priority) -> PriorityStats {
+        let figures = self.figures();
+        let mut stats = figures.stats.priorities[priority.index()].clone();
+        stats.oldest_age = figures.oldest[priority.index()].map(age);
+        stats
     }
 
     pub(crate) fn snapshot(&self) -> QueueStats {
-        let oldest = match self.oldest.load(Relaxed) {
-            NONE => None,
-            micros => Some(age(micros)),
-        };
-        QueueStats {
-            depth: self.depth.load(Relaxed),
-            payload_bytes: self.payload_bytes.load(Relaxed),
-            file_bytes: self.file_bytes.load(Relaxed),
-            oldest_age: oldest,
-            writable: self.writable.load(Relaxed),
-            appended: self.appended.load(Relaxed),
-            removed: self.removed.load(Relaxed),
-            dropped_oldest: self.dropped_oldest.load(Relaxed),
-            dropped_newest: self.dropped_newest.load(Relaxed),
-            dropped_downgrade: self.dropped_downgrade.load(Relaxed),
-            rejected: self.rejected.load(Relaxed),
-            corrupt_rows: self.corrupt_rows.load(Relaxed),
-            corrupt_files: self.corrupt_files.load(Relaxed),
-            storage_errors: self.storage_errors.load(Relaxed),
-            last_error: self
-                .last_error
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .clone(),
+        let figures = self.figures();
+        let mut stats = figures.stats.clone();
+        for (shown, oldest) in stats.priorities.iter_mut().zip(figures.oldest) {
+            shown.oldest_age = oldest.map(age);
+        }
+        stats.oldest_age = figures.oldest_of_all.map(age);
+        stats.drops = figures
+            .drops
+            .iter()
+            .map(|((reason, priority, route), items)| Dropped {
+                reason: *reason,
+                priority: *priority,
+                route: route.clone(),
+                items: *items,
+            })
+            .collect();
+        stats.writable = self.writable.load(Relaxed);
+        stats.storage_errors = self.storage_errors.load(Relaxed);
+        stats
+    }
+}
+
+impl Figures {
+    /// Adds items to the flows of their priority and of their route.
+    fn flow(&mut self, lots: &Lots, add: impl Fn(&mut Flow, u64)) {
+        for lot in &lots.0 {
+            let items = lot.content.items;
+            add(&mut self.stats.priorities[lot.priority.index()].flow, items);
+            add(
+                self.stats.routes.entry(lot.route.clone()).or_default(),
+                items,
+            );
         }
     }
 }

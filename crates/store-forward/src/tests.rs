@@ -19,6 +19,7 @@ fn items(count: usize, payload: usize) -> Vec<NewItem> {
         id: id.to_string(),
         properties: "".into(),
         payload: vec![id as u8; payload].into(),
+        ..NewItem::default()
     };
     (0..count).map(item).collect()
 }
@@ -114,7 +115,7 @@ async fn damage_while_open_is_mended() {
             store.checkpoint().unwrap();
             store.connection.release_memory().unwrap();
             let mut file = std::fs::File::options().write(true).open(damaged).unwrap();
-            file.seek(SeekFrom::Start(20 * 4096)).unwrap();
+            file.seek(SeekFrom::Start(40 * 4096)).unwrap();
             file.write_all(&[0xff; 4096]).unwrap();
         })
         .await;
@@ -134,6 +135,85 @@ async fn damage_while_open_is_mended() {
         "{stats:?}"
     );
     assert_eq!(queue.append(items(1, 10)).await.unwrap(), [Sequence(201)]);
+    queue.close().await.unwrap();
+}
+
+/// The index of lifetimes is damaged: it costs nothing.
+#[tokio::test]
+async fn a_damaged_index_loses_no_item() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    let living = |seconds| {
+        items(50, 500).into_iter().map(move |item| NewItem {
+            lifetime: Some(Duration::from_secs(seconds)),
+            ..item
+        })
+    };
+    queue
+        .append(living(0).chain(living(3600)).collect())
+        .await
+        .unwrap();
+    let path = folder.path().join("q.db");
+    queue
+        .tamper(move |store| {
+            store.checkpoint().unwrap();
+            store.connection.release_memory().unwrap();
+            let page: u64 = store
+                .connection
+                .query_row(
+                    "SELECT rootpage FROM sqlite_schema WHERE name = 'expires_5'",
+                    [],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            let mut file = std::fs::File::options().write(true).open(path).unwrap();
+            file.seek(SeekFrom::Start((page - 1) * 4096)).unwrap();
+            file.write_all(&[0xff; 4096]).unwrap();
+        })
+        .await;
+    queue.append(items(1, 10)).await.unwrap();
+    let found = queue.read(Sequence::START, 200, usize::MAX).await.unwrap();
+    let stats = queue.stats();
+    assert_eq!((found.len(), stats.depth), (51, 51), "{stats:?}");
+    assert_eq!((stats.dropped_expired, stats.corrupt_rows), (50, 0));
+    assert_eq!(stats.corrupt_files, 1);
+    queue.close().await.unwrap();
+}
+
+/// What is gone stays gone, also where its rows are still in the file.
+#[tokio::test]
+async fn rows_of_items_that_are_gone_stay_out_of_sight() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    queue.append(items(300, 1000)).await.unwrap();
+    let gone = (1..=100).map(Sequence).collect();
+    queue.remove(gone).await.unwrap();
+    let rows = |expected: u64| {
+        move |store: &mut crate::store::Store| {
+            let rows: u64 = store
+                .connection
+                .query_row("SELECT count(*) FROM item", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(rows, expected);
+        }
+    };
+    queue.tamper(rows(300)).await;
+    let first = queue.read(Sequence::START, 1, 1).await.unwrap();
+    assert_eq!(first[0].sequence, Sequence(101));
+    drop(queue);
+    let queue = self::queue(&folder, WhenFull::Reject);
+    assert_eq!(queue.stats().depth, 200);
+    let first = queue.read(Sequence::START, 1, 1).await.unwrap();
+    assert_eq!(first[0].sequence, Sequence(101));
+    // Many, and little left: the rows go.
+    queue
+        .remove((101..=280).map(Sequence).collect())
+        .await
+        .unwrap();
+    queue.append(items(1, 10)).await.unwrap();
+    queue.tamper(rows(21)).await;
+    let left = queue.read(Sequence::START, 100, usize::MAX).await.unwrap();
+    assert!(left.iter().map(|item| item.sequence.0).eq(281..=301));
     queue.close().await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -13,14 +13,23 @@ use crate::command::{Command, ReadReply, RemoveReply, Work, Write};
 use crate::error::{AppendError, OpenError, QueueError};
 use crate::fault::Fault;
 use crate::group::{Bounds, Group};
-use crate::item::{Sequence, StoredItem};
+use crate::item::Sequence;
 use crate::lock::Lock;
 use crate::open::{self, Losses};
 use crate::options::QueueOptions;
-use crate::read;
+use crate::read::{self, Batch, Selection};
 use crate::space::Space;
-use crate::stats::{Counters, now_micros};
+use crate::stats::{Counters, Damage};
 use crate::store::Store;
+
+/// So often a queue without writes looks after itself.
+const TICK: Duration = Duration::from_secs(1);
+/// Without items that expire there is nothing to look after.
+const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
+/// A call waits for it no longer than this.
+const LONGEST_TICK: Duration = Duration::from_millis(100);
+/// Wait after a compaction that failed.
+const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Writer {
@@ -37,6 +46,8 @@ struct Writer {
     counters: Arc<Counters>,
     changed: watch::Sender<Sequence>,
     failing: bool,
+    /// Not before then is the file made smaller.
+    compact_from: Instant,
     _lock: Lock,
 }
 
@@ -86,6 +97,7 @@ pub(crate) fn start(
         counters,
         changed,
         failing: false,
+        compact_from: Instant::now(),
         _lock: lock,
         options: options.clone(),
     };
@@ -123,21 +135,54 @@ impl Writer {
         loop {
             let first = match self.carried.take() {
                 Some(write) => write,
-                None => match self.commands.recv().await {
-                    None => return End::Abandoned,
-                    Some(Command::Write(write)) => write,
-                    Some(other) => match self.aside(other) {
+                None => match tokio::time::timeout(self.idle(), self.commands.recv()).await {
+                    Ok(None) => return End::Abandoned,
+                    Ok(Some(Command::Write(write))) => write,
+                    Ok(Some(other)) => match self.aside(other) {
                         None => continue,
                         Some(end) => return end,
                     },
+                    Err(_) => {
+                        self.tick();
+                        continue;
+                    }
                 },
             };
+            self.bounds.tables = self.counters.tables();
             let mut group = Group::new(self.bounds, first);
             let end = self.collect(&mut group).await;
             self.callers_before = group.writes.len();
             self.commit(group.writes);
             if let Some(end) = end {
                 return end;
+            }
+        }
+    }
+
+    /// How long a queue without calls may be left alone.
+    fn idle(&self) -> Duration {
+        match &self.store {
+            Some(store) if store.tally.timed() > 0 => TICK,
+            _ => LONGEST_IDLE,
+        }
+    }
+
+    /// Drops what has expired while nothing is written.
+    fn tick(&mut self) {
+        let start = Instant::now();
+        while let Some(store) = &mut self.store
+            && store.tally.timed() > 0
+            && start.elapsed() < LONGEST_TICK
+        {
+            let queue = store.now().queue;
+            self.commit(Vec::new());
+            if self.failing
+                || self
+                    .store
+                    .as_ref()
+                    .is_none_or(|store| !store.sweep_is_due(queue))
+            {
+                return;
             }
         }
     }
@@ -183,12 +228,15 @@ impl Writer {
     fn aside(&mut self, command: Command) -> Option<End> {
         match command {
             Command::Write(write) => self.commit(vec![write]),
-            Command::Read {
-                after,
-                max_items,
-                max_bytes,
-                reply,
-            } => self.read(after, max_items, max_bytes, reply),
+            Command::Read { selection, reply } => self.read(selection, reply),
+            Command::Clock => {
+                if let Some(store) = &mut self.store {
+                    let reading = store.clock.read();
+                    store.age.wall_is_right(&reading);
+                    // Written down with the next transaction.
+                    store.anchored = None;
+                }
+            }
             Command::Close { reply } => return Some(End::Closed(reply)),
             #[cfg(test)]
             Command::Tamper(tamper) => {
@@ -210,7 +258,8 @@ impl Writer {
                     Work::Trial { .. } => Step::Trial,
                 })
                 .collect();
-            store.apply(&steps, now_micros())
+            let now = store.now();
+            store.apply(&steps, now)
         });
         match result {
             Ok((outcomes, changes)) => {
@@ -219,9 +268,9 @@ impl Writer {
                 if writes.iter().any(added) {
                     self.counters.writable.store(true, Relaxed);
                 }
-                self.count(changes);
+                self.counters.count(&changes);
                 self.count_content();
-                if changes.appended > 0 {
+                if changes.appended.items() > 0 {
                     self.changed.send_replace(Sequence(self.last));
                 }
                 for (write, outcome) in writes.into_iter().zip(outcomes) {
@@ -229,6 +278,7 @@ impl Writer {
                 }
                 // Only now: nobody waits for it.
                 self.checkpoint();
+                self.compact();
             }
             Err(fault) => {
                 self.counters.writable.store(false, Relaxed);
@@ -240,7 +290,7 @@ impl Writer {
     }
 
     fn checkpoint(&mut self) {
-        let Some(store) = &self.store else { return };
+        let Some(store) = &mut self.store else { return };
         match store.checkpoint_if_due() {
             Ok(()) => {}
             Err(fault @ Fault::Damaged(_)) => {
@@ -250,20 +300,49 @@ impl Writer {
         }
     }
 
-    fn read(&mut self, after: Sequence, max_items: usize, max_bytes: usize, reply: ReadReply) {
+    /// Gives the disk back what a drained backlog took.
+    fn compact(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        if Instant::now() < self.compact_from {
+            return;
+        }
+        match store.compact_if_worth_it() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.counters.count_compaction();
+                self.count_content();
+            }
+            Err(fault @ Fault::Damaged(_)) => {
+                let _ = self.mend(fault);
+            }
+            Err(fault) => {
+                self.compact_from = Instant::now() + COMPACT_AGAIN;
+                self.report(&fault);
+            }
+        }
+    }
+
+    fn read(&mut self, selection: Selection, reply: ReadReply) {
         // A caller that gave up must not cost a walk through the disk.
         if reply.is_closed() {
             return;
         }
-        let result = self.with_store(|store| read::read(store, after, max_items, max_bytes));
-        let result = result.map(|(items, damaged): (Vec<StoredItem>, u64)| {
+        let result = self.with_store(|store| {
+            let now = store.now();
+            read::read(store, selection, now)
+        });
+        let result = result.map(|batch: Batch| {
+            let damaged = batch.damaged;
             if damaged > 0 {
-                Counters::add(&self.counters.corrupt_rows, damaged);
+                self.counters.count_damage(&Damage { rows: damaged, ..Damage::default() });
                 self.counters.set_last_error(format!("{damaged} rows did not match their checksum and were removed"));
                 tracing::error!(queue = %self.options.path.display(), damaged, "rows did not match their checksum and were removed");
+            }
+            if damaged > 0 || !batch.expired.0.is_empty() {
+                self.counters.count(&Changes { dropped_expired: batch.expired, ..Changes::default() });
                 self.count_content();
             }
-            items
+            batch.items
         });
         let _ = reply.send(result.map_err(QueueError::from));
     }
@@ -300,11 +379,14 @@ impl Writer {
     /// Replaces a database that turned out to be damaged while it was open.
     fn mend(&mut self, fault: Fault) -> Result<&mut Store, Fault> {
         let reason = fault.message();
-        let before = self.store.take().map(|store| store.tally.depth);
+        let before = self.store.take().map(|store| {
+            self.counters.lose(&store);
+            store.tally.depth()
+        });
         let (store, mut losses) = crate::damage::replace(&self.options, &reason, Some(self.last))?;
         if let Some(before) = before {
             // What was there is known, so the loss is too.
-            losses.rows = before.saturating_sub(store.tally.depth);
+            losses.damage.rows = before.saturating_sub(store.tally.depth());
         }
         self.store = Some(store);
         self.count_losses(losses);
@@ -313,7 +395,7 @@ impl Writer {
     }
 
     fn report(&mut self, fault: &Fault) {
-        Counters::add(&self.counters.storage_errors, 1);
+        self.counters.storage_errors.fetch_add(1, Relaxed);
         let message = fault.message();
         if !self.failing {
             tracing::error!(queue = %self.options.path.display(), reason = message, "the queue's storage failed");
@@ -322,19 +404,12 @@ impl Writer {
         self.counters.set_last_error(message);
     }
 
-    fn count(&self, changes: Changes) {
-        Counters::add(&self.counters.appended, changes.appended);
-        Counters::add(&self.counters.removed, changes.removed);
-        Counters::add(&self.counters.dropped_oldest, changes.dropped_oldest);
-        Counters::add(&self.counters.dropped_newest, changes.dropped_newest);
-        Counters::add(&self.counters.rejected, changes.rejected);
-    }
-
     fn count_losses(&self, losses: Losses) {
-        Counters::add(&self.counters.corrupt_rows, losses.rows);
-        Counters::add(&self.counters.corrupt_files, losses.files);
-        Counters::add(&self.counters.dropped_oldest, losses.dropped_oldest);
-        Counters::add(&self.counters.dropped_downgrade, losses.left_behind);
+        self.counters.count_damage(&losses.damage);
+        self.counters.count(&Changes {
+            dropped_oldest: losses.dropped_oldest,
+            ..Changes::default()
+        });
         if let Some(reason) = losses.reason {
             tracing::warn!(queue = %self.options.path.display(), reason, "the queue was not sound when it was opened");
             self.counters.set_last_error(reason);
@@ -342,13 +417,9 @@ impl Writer {
     }
 
     fn count_content(&self) {
-        let Some(store) = &self.store else { return };
-        self.counters.depth.store(store.tally.depth, Relaxed);
-        self.counters
-            .payload_bytes
-            .store(store.tally.bytes, Relaxed);
-        self.counters.set_oldest(store.tally.oldest);
-        self.counters.file_bytes.store(store.file_bytes(), Relaxed);
+        if let Some(store) = &self.store {
+            self.counters.show(store);
+        }
     }
 }
 

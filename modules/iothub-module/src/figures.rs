@@ -69,6 +69,7 @@ impl Figures {
             "oldest_age_seconds": stats.oldest_age.map_or(0, |age| age.as_secs()),
             "dropped_oldest": stats.dropped_oldest,
             "dropped_newest": stats.dropped_newest,
+            "dropped_expired": stats.dropped_expired,
             "dropped_downgrade": stats.dropped_downgrade,
             "corrupt_rows": stats.corrupt_rows,
             "last_error": stats.last_error,
@@ -81,6 +82,7 @@ impl Figures {
         let hub = self.hub.borrow();
         let dropped = stats.dropped_oldest
             + stats.dropped_newest
+            + stats.dropped_expired
             + stats.dropped_downgrade
             + stats.corrupt_rows;
         json!({
@@ -123,6 +125,7 @@ impl Figures {
         let dropped = [
             ("oldest", stats.dropped_oldest),
             ("newest", stats.dropped_newest),
+            ("expired", stats.dropped_expired),
             ("downgrade", stats.dropped_downgrade),
             ("corrupt-row", stats.corrupt_rows),
         ];

@@ -54,6 +54,7 @@ pub fn encode(
         id: envelope.id.as_ref().to_owned(),
         properties: Bytes::from(bag),
         payload: message.body,
+        ..NewItem::default()
     })
 }
 
@@ -131,6 +132,9 @@ mod tests {
             id: item.id,
             properties: item.properties,
             payload: item.payload,
+            priority: item.priority,
+            route: item.route,
+            lifetime: item.lifetime,
         };
         let message = decode(&stored);
         assert_eq!(

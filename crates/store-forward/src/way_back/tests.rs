@@ -1,5 +1,6 @@
 //! Up to releases that do not exist yet, and back.
 
+mod first;
 mod killed;
 mod model;
 mod refused;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use self::releases::{rows, start};
 use super::*;
 use crate::lock::beside;
-use crate::space::Space;
 use crate::store::Store;
 use crate::{NewItem, Queue, QueueOptions, QueueStats, Sequence, StoredItem, WhenFull};
 
@@ -27,7 +27,7 @@ fn options(path: &Path, max_bytes: u64, when_full: WhenFull) -> QueueOptions {
 }
 
 fn connect(path: &Path, max_bytes: u64) -> Store {
-    Store::connect(path, Space::new(max_bytes), WhenFull::Reject).unwrap()
+    Store::connect(path, &options(path, max_bytes, WhenFull::Reject)).unwrap()
 }
 
 fn item(id: u64, size: u16) -> NewItem {
@@ -42,6 +42,7 @@ fn item(id: u64, size: u16) -> NewItem {
             .take(usize::from(size))
             .collect::<Vec<_>>()
             .into(),
+        ..NewItem::default()
     }
 }
 
@@ -51,6 +52,9 @@ fn plain(stored: StoredItem) -> NewItem {
         id: stored.id,
         properties: stored.properties,
         payload: stored.payload,
+        priority: stored.priority,
+        route: stored.route,
+        lifetime: stored.lifetime,
     }
 }
 
@@ -74,7 +78,7 @@ async fn read_all(queue: &Queue) -> Rows {
     }
 }
 
-/// A file of version 3 with items of all sizes.
+/// A file of version 4 with items of all sizes.
 async fn sample(folder: &Path) -> (PathBuf, Rows) {
     let path = folder.join("sample.db");
     let queue = Queue::open(options(&path, BOUND, WhenFull::Reject)).unwrap();
@@ -83,7 +87,7 @@ async fn sample(folder: &Path) -> (PathBuf, Rows) {
     queue.remove(vec![Sequence(3), Sequence(60)]).await.unwrap();
     let rows = read_all(&queue).await;
     queue.close().await.unwrap();
-    start(&path, 3, BOUND).0.close().unwrap();
+    start(&path, 4, BOUND).0.close().unwrap();
     (path, rows)
 }
 
@@ -108,7 +112,7 @@ fn copy_files(from: &Path, to: &Path) {
 
 /// The newer release finds everything as it was, whatever the older one made of its visit.
 fn assert_untouched(path: &Path, expected: &Rows) {
-    let (store, _) = start(path, 3, BOUND);
-    assert_eq!(&rows(&store.connection, 3), expected);
-    assert_eq!(read(&store.connection, 1, 3).unwrap().len(), 2);
+    let (store, _) = start(path, 4, BOUND);
+    assert_eq!(&rows(&store.connection, 4), expected);
+    assert_eq!(read(&store.connection, 2, 4).unwrap().len(), 2);
 }

@@ -163,7 +163,7 @@ async fn a_lowered_bound_makes_the_file_smaller() {
     let queue = Queue::open(large.clone()).unwrap();
     for _ in 0..10 {
         queue
-            .append((0..100).map(|id| item(id, 2000)).collect())
+            .append((0..100).map(|id| item(id, 1900)).collect())
             .await
             .unwrap();
     }

@@ -404,7 +404,7 @@ async fn a_newer_schema_is_left_alone() {
     let application: i32 = database
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .unwrap();
-    database.pragma_update(None, "user_version", 2).unwrap();
+    database.pragma_update(None, "user_version", 3).unwrap();
     database
         .pragma_update(None, "application_id", application + 1)
         .unwrap();
@@ -414,8 +414,8 @@ async fn a_newer_schema_is_left_alone() {
         matches!(
             error,
             OpenError::NewerSchema {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),

@@ -2,15 +2,20 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "all of this is test code; clippy knows only test functions"
 )]
 
 mod bounds;
+mod clock;
+mod compaction;
 mod damage;
 mod disk;
 mod kill;
+mod lifetime;
 mod model;
 mod order;
+mod priority;
 
 use std::path::Path;
 
@@ -35,12 +40,15 @@ fn item(id: impl ToString, payload: usize) -> NewItem {
         properties: Bytes::from(format!("p={id}")),
         id,
         payload: payload.into(),
+        ..NewItem::default()
     }
 }
 
 fn same(stored: &StoredItem, new: &NewItem) -> bool {
     (&stored.key, &stored.id, &stored.properties, &stored.payload)
         == (&new.key, &new.id, &new.properties, &new.payload)
+        && (stored.priority, &stored.route, stored.lifetime)
+            == (new.priority, &new.route, new.lifetime)
 }
 
 async fn read_all(queue: &Queue) -> Vec<StoredItem> {

@@ -204,6 +204,7 @@ fn item(number: usize, payload: &'static str) -> NewItem {
         id: format!("m/{number:05}"),
         properties: Bytes::from(format!("%24.mid={number:05}&topic=telemetry")),
         payload: Bytes::from_static(payload.as_bytes()),
+        ..NewItem::default()
     }
 }
 

@@ -21,7 +21,7 @@ fn child() {
         .unwrap();
     println!();
     loop {
-        start(path, 3, BOUND).0.close().unwrap();
+        start(path, 4, BOUND).0.close().unwrap();
         println!("up");
         let queue = Queue::open(options(path, BOUND, WhenFull::Reject)).unwrap();
         println!("down");

@@ -30,7 +30,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => prop::collection::vec((size, kind), 1..20).prop_map(Action::Append),
         2 => (0_usize..40, 1_usize..4).prop_map(|(skip, step)| Action::Remove { skip, step }),
         1 => Just(Action::RemoveAll),
-        6 => (1_u32..4).prop_map(Action::Start),
+        6 => (2_u32..5).prop_map(Action::Start),
         2 => Just(Action::Cut),
     ]
 }
@@ -55,7 +55,7 @@ impl Run {
             folder,
             files: 0,
             path,
-            version: 1,
+            version: 2,
             model: Rows::new(),
             last: 0,
             exact: true,
@@ -95,7 +95,7 @@ impl Run {
                 item(self.made, *size)
             })
             .collect();
-        if self.version == 1 {
+        if self.version == 2 {
             let queue = self.queue();
             for (Sequence(sequence), item) in queue
                 .append(items.clone())
@@ -140,7 +140,7 @@ impl Run {
         for sequence in &chosen {
             self.model.remove(sequence);
         }
-        if self.version == 1 {
+        if self.version == 2 {
             let queue = self.queue();
             queue
                 .remove(chosen.into_iter().map(Sequence).collect())
@@ -168,8 +168,8 @@ impl Run {
 
     async fn start(&mut self, version: u32) {
         let unknown = self.model.values().filter(|(_, kind)| *kind > 0).count() as u64;
-        let lost = if version == 1 { unknown } else { 0 };
-        if version == 1 {
+        let lost = if version == 2 { unknown } else { 0 };
+        if version == 2 {
             let queue = self.queue();
             let stats = queue.stats();
             assert_eq!(stats.dropped_downgrade, lost);
@@ -188,7 +188,7 @@ impl Run {
 
     /// What is on the disk when the steps are undone and the transaction is not committed.
     fn cut(&mut self) {
-        if self.version == 1 {
+        if self.version == 2 {
             return;
         }
         let mut store = connect(&self.path, BOUND);
@@ -196,7 +196,7 @@ impl Run {
             .connection
             .execute_batch("PRAGMA cache_size = 3; BEGIN IMMEDIATE")
             .unwrap();
-        let steps = read(&store.connection, 1, self.version).unwrap();
+        let steps = read(&store.connection, 2, self.version).unwrap();
         undo(&mut store.connection, &steps).unwrap();
         self.files += 1;
         let copy = self.folder.path().join(format!("{}.db", self.files));
@@ -205,7 +205,7 @@ impl Run {
     }
 
     async fn check(&self) {
-        if self.version > 1 {
+        if self.version > 2 {
             let store = connect(&self.path, BOUND);
             assert_eq!(rows(&store.connection, self.version), self.model);
             return;

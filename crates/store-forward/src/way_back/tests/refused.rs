@@ -11,8 +11,8 @@ use crate::space::PAGE;
 fn refused(path: &Path) -> String {
     let error = Queue::open(options(path, BOUND, WhenFull::Reject)).unwrap_err();
     let OpenError::NewerSchema {
-        found: 3,
-        known: 1,
+        found: 4,
+        known: 2,
         ref reason,
         ..
     } = error
@@ -46,15 +46,15 @@ async fn a_way_back_that_leads_elsewhere_is_not_taken() {
         (
             "DELETE FROM item",
             "",
-            "does not lead to the tables of version 1",
+            "does not lead to the tables of version 2",
         ),
-        (&remark, "", "does not lead to the tables of version 1"),
+        (&remark, "", "does not lead to the tables of version 2"),
         (
             "DROP TABLE item",
             "",
-            "does not lead to the tables of version 1",
+            "does not lead to the tables of version 2",
         ),
-        ("no SQL", "", "from version 2 that it carries failed: near"),
+        ("no SQL", "", "from version 3 that it carries failed: near"),
         (&attach, "", "not authorized"),
         (&commit, "", "not authorized"),
         (&trigger, "", "not authorized"),
@@ -67,23 +67,23 @@ async fn a_way_back_that_leads_elsewhere_is_not_taken() {
         (
             ADDED.back.undo,
             "SELECT 'many'",
-            "from version 2 that it carries failed",
+            "from version 3 that it carries failed",
         ),
         (
             ADDED.back.undo,
             "SELECT -1",
-            "from version 2 that it carries failed",
+            "from version 3 that it carries failed",
         ),
         (
             ADDED.back.undo,
             "SELECT 1 WHERE 0",
-            "from version 2 that it carries failed",
+            "from version 3 that it carries failed",
         ),
     ] {
         let path = folder.path().join("q.db");
         copy_files(&sample, &path);
         let mut row = Row {
-            version: 2,
+            version: 3,
             checksum: 0,
             undo: undo.to_owned(),
             lost: count.to_owned(),
@@ -93,7 +93,7 @@ async fn a_way_back_that_leads_elsewhere_is_not_taken() {
         let store = connect(&path, BOUND);
         store
             .connection
-            .execute("DELETE FROM way_back WHERE version = 2", [])
+            .execute("DELETE FROM way_back WHERE version = 3", [])
             .unwrap();
         row.insert(&store.connection).unwrap();
         store.close().unwrap();
@@ -110,27 +110,27 @@ async fn a_way_back_that_is_not_whole_is_not_taken() {
     let (sample, expected) = sample(folder.path()).await;
     for (sql, said) in [
         (
-            "DELETE FROM way_back WHERE version = 2",
-            "from version 2 that it carries is missing",
-        ),
-        (
             "DELETE FROM way_back WHERE version = 3",
             "from version 3 that it carries is missing",
         ),
         (
-            "UPDATE way_back SET version = 4 WHERE version = 3",
-            "from version 3 that it carries is missing",
+            "DELETE FROM way_back WHERE version = 4",
+            "from version 4 that it carries is missing",
         ),
         (
-            "UPDATE way_back SET undo = undo || ' ' WHERE version = 2",
-            "from version 2 that it carries is missing or damaged",
+            "UPDATE way_back SET version = 9 WHERE version = 4",
+            "from version 4 that it carries is missing",
         ),
         (
-            "UPDATE way_back SET checksum = 1 WHERE version = 2",
-            "from version 2 that it carries is missing or damaged",
+            "UPDATE way_back SET undo = undo || ' ' WHERE version = 3",
+            "from version 3 that it carries is missing or damaged",
         ),
         (
-            "UPDATE way_back SET reason = printf('%2000000s', 'x')",
+            "UPDATE way_back SET checksum = 1 WHERE version = 3",
+            "from version 3 that it carries is missing or damaged",
+        ),
+        (
+            "UPDATE way_back SET reason = printf('%2000000s', 'x') WHERE version = 3",
             "bytes, more than",
         ),
     ] {
@@ -172,8 +172,22 @@ async fn a_flipped_byte_in_the_way_back_loses_nothing() {
     store.close().unwrap();
     let path = folder.path().join("q.db");
     let (mut taken, mut left) = (0, 0);
-    // The rows lie at the end of the page; the middle is empty.
-    for at in (0..24).chain((PAGE - 1300..PAGE).step_by(19)) {
+    // The page's own header, and the rows that the way takes, wherever they lie.
+    let bytes = std::fs::read(&sample).unwrap();
+    let around = |text: &str, before: u64, after: u64, step: usize| {
+        let places = bytes.windows(text.len()).enumerate();
+        let places = places.filter(|(_, window)| *window == text.as_bytes());
+        let places: Vec<_> = places.map(|(at, _)| at as u64).collect();
+        assert!(!places.is_empty());
+        places
+            .into_iter()
+            .flat_map(move |at| (at - before..at + after).step_by(step))
+    };
+    let root = (page - 1) * PAGE;
+    let header = root..root + 24;
+    let third = around("DELETE FROM item WHERE kind", 12, 180, 7);
+    let fourth = around("FROM head JOIN content", 600, 150, 31);
+    for at in header.chain(third).chain(fourth) {
         copy_files(&sample, &path);
         let mut file = std::fs::File::options()
             .read(true)
@@ -181,7 +195,7 @@ async fn a_flipped_byte_in_the_way_back_loses_nothing() {
             .open(&path)
             .unwrap();
         let mut byte = [0];
-        file.seek(SeekFrom::Start((page - 1) * PAGE + at)).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
         file.read_exact(&mut byte).unwrap();
         file.seek(SeekFrom::Current(-1)).unwrap();
         file.write_all(&[byte[0] ^ 0x41]).unwrap();
@@ -195,9 +209,9 @@ async fn a_flipped_byte_in_the_way_back_loses_nothing() {
                 let store = connect(&path, BOUND);
                 assert_eq!(
                     THIRD.version_of(&store.connection).unwrap(),
-                    Version::Known(3)
+                    Version::Known(4)
                 );
-                assert_eq!(rows(&store.connection, 3), expected, "byte {at}");
+                assert_eq!(rows(&store.connection, 4), expected, "byte {at}");
                 left += 1;
             }
             Err(error) => panic!("byte {at}: {error}"),

@@ -4,8 +4,8 @@ use super::*;
 use crate::row::Parts;
 use crate::schema::{THIS, Version};
 
-/// As SQLite writes it after a column was added to version 1.
-macro_rules! item_2 {
+/// As SQLite writes it after a column was added to version 2.
+macro_rules! item_3 {
     () => {
         "CREATE TABLE item (
   sequence INTEGER PRIMARY KEY,
@@ -15,22 +15,26 @@ macro_rules! item_2 {
   id TEXT NOT NULL,
   properties BLOB NOT NULL,
   payload BLOB NOT NULL
-, kind INTEGER NOT NULL DEFAULT 0) STRICT"
+, route TEXT, lifetime INTEGER, expires INTEGER, seal INTEGER, kind INTEGER NOT NULL DEFAULT 0) STRICT"
     };
 }
 
-macro_rules! item_3 {
+macro_rules! item_4 {
     () => {
         "CREATE TABLE item (
   sequence INTEGER PRIMARY KEY,
   enqueued INTEGER NOT NULL,
   checksum INTEGER NOT NULL,
+  route TEXT,
+  lifetime INTEGER,
+  expires INTEGER,
+  seal INTEGER,
   kind INTEGER NOT NULL
 ) STRICT"
     };
 }
 
-macro_rules! content_3 {
+macro_rules! content_4 {
     () => {
         "CREATE TABLE content (
   sequence INTEGER PRIMARY KEY,
@@ -42,14 +46,20 @@ macro_rules! content_3 {
     };
 }
 
-/// An added column. Version 1 has no place for what is in it.
+macro_rules! index {
+    () => {
+        "CREATE INDEX expires_5 ON item(expires)WHERE expires IS NOT NULL"
+    };
+}
+
+/// An added column. Version 2 has no place for what is in it.
 pub(super) const ADDED: Step = Step {
     forward: "ALTER TABLE item ADD COLUMN kind INTEGER NOT NULL DEFAULT 0",
     back: WayBack {
         undo: "DELETE FROM item WHERE kind > 0; ALTER TABLE item DROP COLUMN kind",
         lost: Some(Lost {
             count: "SELECT count(*) FROM item WHERE kind > 0",
-            reason: "version 1 has no kinds",
+            reason: "version 2 has no kinds",
         }),
     },
 };
@@ -57,42 +67,61 @@ pub(super) const ADDED: Step = Step {
 /// A table that became two.
 const SPLIT: Step = Step {
     forward: concat!(
-        "ALTER TABLE item RENAME TO whole;",
-        item_3!(),
+        "DROP INDEX expires_5; ALTER TABLE item RENAME TO whole;",
+        item_4!(),
         ";",
-        content_3!(),
+        content_4!(),
         ";
-        INSERT INTO item SELECT sequence, enqueued, checksum, kind FROM whole;
+        INSERT INTO item SELECT sequence, enqueued, checksum, route, lifetime, expires, seal, kind FROM whole;
         INSERT INTO content SELECT sequence, key, id, properties, payload FROM whole;
-        DROP TABLE whole;"
+        DROP TABLE whole;",
+        index!()
     ),
     back: WayBack {
         undo: concat!(
-            "ALTER TABLE item RENAME TO head;",
-            item_2!(),
+            "DROP INDEX expires_5; ALTER TABLE item RENAME TO head;",
+            item_3!(),
             ";
-            INSERT INTO item SELECT sequence, enqueued, checksum, key, id, properties, payload, kind FROM head JOIN content USING (sequence);
+            INSERT INTO item SELECT sequence, enqueued, checksum, key, id, properties, payload, route, lifetime, expires, seal, kind
+              FROM head JOIN content USING (sequence);
             DROP TABLE head;
-            DROP TABLE content;"
+            DROP TABLE content;",
+            index!()
         ),
         lost: None,
     },
 };
 
+/// Version 2's tables, with others in the place of that of the default priority.
+const fn with<const N: usize>(items: &[&'static str]) -> [&'static str; N] {
+    let mut tables = [""; N];
+    let mut at = 0;
+    while at < THIS.tables.len() {
+        tables[at] = THIS.tables[at];
+        at += 1;
+    }
+    tables[5] = items[0];
+    while at < N {
+        tables[at] = items[at - THIS.tables.len() + 1];
+        at += 1;
+    }
+    tables
+}
+
 const SECOND: Release = Release {
-    steps: &[ADDED],
-    tables: &[item_2!()],
+    steps: &[THIS.steps[0], ADDED],
+    tables: &with::<22>(&[item_3!()]),
 };
 
 pub(super) const THIRD: Release = Release {
-    steps: &[ADDED, SPLIT],
-    tables: &[item_3!(), content_3!()],
+    steps: &[THIS.steps[0], ADDED, SPLIT],
+    tables: &with::<23>(&[item_4!(), content_4!()]),
 };
 
 fn release(version: u32) -> &'static Release {
     match version {
-        1 => &THIS,
-        2 => &SECOND,
+        2 => &THIS,
+        3 => &SECOND,
         _ => &THIRD,
     }
 }
@@ -113,14 +142,15 @@ pub(super) fn start(path: &Path, version: u32, max_bytes: u64) -> (Store, Left) 
     (store, left)
 }
 
-/// Every item of a file of version 2 or 3.
+/// Every item of a file of version 3 or 4.
 pub(super) fn rows(connection: &Connection, version: u32) -> Rows {
     let from = match version {
-        2 => "item",
+        3 => "item",
         _ => "item JOIN content USING (sequence)",
     };
     let sql = format!(
-        "SELECT sequence, key, id, properties, payload, kind, enqueued, checksum FROM {from} WHERE enqueued >= 0"
+        "SELECT sequence, key, id, properties, payload, kind, enqueued, checksum FROM {from}
+           WHERE enqueued >= 0 AND sequence > coalesce((SELECT until FROM gone WHERE priority = 5), -1)"
     );
     let mut statement = connection.prepare(&sql).unwrap();
     let rows = statement.query_map([], |row| {
@@ -131,6 +161,7 @@ pub(super) fn rows(connection: &Connection, version: u32) -> Rows {
             id: row.get(2)?,
             properties: bytes(3)?,
             payload: bytes(4)?,
+            ..NewItem::default()
         };
         assert_eq!(
             Parts::from(&item).checksum(sequence, row.get(6)?),
@@ -141,7 +172,7 @@ pub(super) fn rows(connection: &Connection, version: u32) -> Rows {
     rows.unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// Adds a row to a file of version 2 or 3.
+/// Adds a row to a file of version 3 or 4.
 pub(super) fn insert(
     connection: &Connection,
     version: u32,
@@ -157,10 +188,10 @@ pub(super) fn insert(
         properties,
         payload,
     } = parts;
-    if version == 2 {
+    if version == 3 {
         connection
             .execute(
-                "INSERT INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO item (sequence, enqueued, checksum, key, id, properties, payload, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 (
                     sequence, enqueued, checksum, key, id, properties, payload, kind,
                 ),
@@ -170,7 +201,7 @@ pub(super) fn insert(
     }
     connection
         .execute(
-            "INSERT INTO item VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO item (sequence, enqueued, checksum, kind) VALUES (?1, ?2, ?3, ?4)",
             (sequence, enqueued, checksum, kind),
         )
         .unwrap();
@@ -182,9 +213,9 @@ pub(super) fn insert(
         .unwrap();
 }
 
-/// Deletes a row of a file of version 2 or 3.
+/// Deletes a row of a file of version 3 or 4.
 pub(super) fn delete(connection: &Connection, version: u32, which: &str) {
-    if version > 2 {
+    if version > 3 {
         let sql = format!(
             "DELETE FROM content WHERE sequence IN (SELECT sequence FROM item WHERE {which})"
         );

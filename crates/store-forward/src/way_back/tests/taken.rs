@@ -11,7 +11,7 @@ async fn a_release_puts_its_own_ways_back_right() {
     let store = connect(&path, BOUND);
     store
         .connection
-        .execute_batch("UPDATE way_back SET undo = 'DROP TABLE item' WHERE version = 3; DELETE FROM way_back WHERE version = 2")
+        .execute_batch("UPDATE way_back SET undo = 'DROP TABLE item' WHERE version = 4; DELETE FROM way_back WHERE version = 3")
         .unwrap();
     store.close().unwrap();
     assert_untouched(&path, &expected);
@@ -38,7 +38,7 @@ async fn a_full_queue_comes_back_whole() {
     let expected = read_all(&queue).await;
     assert!(expected.len() > 1500, "{}", expected.len());
     queue.close().await.unwrap();
-    for version in [2, 3, 2, 3] {
+    for version in [3, 4, 3, 4] {
         start(&path, version, bound).0.close().unwrap();
         let queue = Queue::open(options()).unwrap();
         let stats = queue.stats();
