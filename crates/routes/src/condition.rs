@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::comparison::Comparison;
 use crate::configuration::{Conditions, Patterns};
 use crate::data_path;
-use crate::event::{Lookups, Subject, View};
+use crate::event::{Aspect, Lookups, View};
 
 /// One or several conditions. What costs least is tried first, and data is read only when nothing else decides.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Condition {
 /// Comparisons of one value.
 #[derive(Debug)]
 pub(crate) struct Leaf {
-    subject: Subject,
+    subject: Aspect,
     /// As people call it: `subject`, `attribute severity`, `data values.pressure`.
     what: Box<str>,
     /// Where it is written, from the rule on.
@@ -66,11 +66,11 @@ impl Condition {
             not,
         } = written;
         let mut parts = Vec::new();
-        let fields: [(&str, Subject, &Option<Patterns>); 4] = [
-            ("topic", Subject::Topic, topic),
-            ("type", Subject::Type, kind),
-            ("source", Subject::Source, source),
-            ("subject", Subject::Subject, subject),
+        let fields: [(&str, Aspect, &Option<Patterns>); 4] = [
+            ("topic", Aspect::Topic, topic),
+            ("type", Aspect::Type, kind),
+            ("source", Aspect::Source, source),
+            ("subject", Aspect::Subject, subject),
         ];
         for (name, of, patterns) in fields {
             if let Some(patterns) = patterns {
@@ -84,7 +84,7 @@ impl Condition {
         }
         for (name, test) in attributes.iter().flatten() {
             parts.push(Self::Leaf(Leaf {
-                subject: Subject::of_attribute(name, &mut lookups.attributes),
+                subject: Aspect::of_attribute(name, &mut lookups.attributes),
                 what: format!("attribute {name}").into(),
                 at: at.join("attributes").join(name),
                 comparisons: Comparison::of_test(test),
@@ -93,7 +93,7 @@ impl Condition {
         for (path, test) in data.iter().flatten() {
             let slot = lookups.data.add(&data_path::parse(path).ok()?);
             parts.push(Self::Leaf(Leaf {
-                subject: Subject::Data(slot),
+                subject: Aspect::Data(slot),
                 what: format!("data {path}").into(),
                 at: at.join("data").join(path),
                 comparisons: Comparison::of_test(test),

@@ -21,7 +21,7 @@ pub struct Event<'e> {
 
 /// What a condition or a property looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum Aspect {
     Topic,
     Id,
     Source,
@@ -36,7 +36,7 @@ pub(crate) enum Subject {
     Data(usize),
 }
 
-impl Subject {
+impl Aspect {
     /// An attribute that the envelope has, or else one to look up.
     pub(crate) fn of_attribute(name: &str, lookup: &mut Lookup) -> Self {
         match name {
@@ -90,25 +90,25 @@ impl<'r, 'e> View<'r, 'e> {
         }
     }
 
-    pub(crate) fn value(&self, subject: Subject) -> Option<Value<'_>> {
+    pub(crate) fn value(&self, subject: Aspect) -> Option<Value<'_>> {
         let envelope = self.event.envelope;
         let text = match subject {
-            Subject::Topic => Some(self.event.topic),
-            Subject::Id => Some(&*envelope.id),
-            Subject::Source => Some(&*envelope.source),
-            Subject::Type => Some(&*envelope.kind),
-            Subject::Subject => envelope.subject.as_deref(),
-            Subject::Time => envelope.time.as_deref(),
-            Subject::PartitionKey => envelope.partition_key.as_deref(),
-            Subject::ContentType => envelope.data_content_type.as_deref(),
-            Subject::Attribute(slot) => {
+            Aspect::Topic => Some(self.event.topic),
+            Aspect::Id => Some(&*envelope.id),
+            Aspect::Source => Some(&*envelope.source),
+            Aspect::Type => Some(&*envelope.kind),
+            Aspect::Subject => envelope.subject.as_deref(),
+            Aspect::Time => envelope.time.as_deref(),
+            Aspect::PartitionKey => envelope.partition_key.as_deref(),
+            Aspect::ContentType => envelope.data_content_type.as_deref(),
+            Aspect::Attribute(slot) => {
                 let found = self
                     .attributes
                     .get_or_init(|| self.lookups.attributes.find(self.event.body));
                 // An attribute that is null is not set (CloudEvents JSON format, section 2.2).
                 return borrowed(found, slot).filter(|value| !matches!(value, Value::Nothing));
             }
-            Subject::Data(slot) => {
+            Aspect::Data(slot) => {
                 let found = self.data.get_or_init(|| match envelope.data {
                     Some(data) => self.lookups.data.find(data.get().as_bytes()),
                     None => Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::configuration::{PropertyConfiguration, Scalar};
 use crate::data_path;
-use crate::event::{Lookups, Subject, View};
+use crate::event::{Aspect, Lookups, View};
 
 /// Properties of one route at most.
 pub const MOST_PROPERTIES: usize = 32;
@@ -65,7 +65,7 @@ pub(crate) struct Property {
 enum Source {
     Constant(Box<str>),
     Taken {
-        subject: Subject,
+        subject: Aspect,
         default: Option<Box<str>>,
     },
 }
@@ -81,9 +81,9 @@ impl Property {
             PropertyConfiguration::Constant(scalar) => Source::Constant(text(scalar)),
             PropertyConfiguration::Taken(taken) => {
                 let subject = match (&taken.attribute, &taken.data) {
-                    (Some(name), None) => Subject::of_attribute(name, &mut lookups.attributes),
+                    (Some(name), None) => Aspect::of_attribute(name, &mut lookups.attributes),
                     (None, Some(path)) => {
-                        Subject::Data(lookups.data.add(&data_path::parse(path).ok()?))
+                        Aspect::Data(lookups.data.add(&data_path::parse(path).ok()?))
                     }
                     _ => return None,
                 };

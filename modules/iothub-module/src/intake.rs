@@ -13,7 +13,7 @@ use iothub_protocol::MessageError;
 use measurement::Envelope;
 use module_runtime::{Delivery, HealthFlag};
 use routes::{Event, Routes, Treatment};
-use store_forward::{AppendError, NewItem, Queue, Sequence};
+use store_forward::{AppendError, NewItem, Priority, Queue, Sequence};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -205,10 +205,15 @@ impl<S: Store> Intake<S> {
         let route = self.route_counters[decision.position].clone();
         let item = match &decision.route.treatment {
             Treatment::Drop => None,
-            Treatment::Send(_) => {
+            Treatment::Send(handling) => {
                 let (topic, body) = (&delivery.topic, body.clone());
                 match message::encode(topic, &envelope, body, decision.properties) {
-                    Ok(item) => Some(item),
+                    Ok(item) => Some(NewItem {
+                        priority: Priority::new(handling.priority).unwrap_or_default(),
+                        route: route.name.clone(),
+                        lifetime: handling.lifetime,
+                        ..item
+                    }),
                     Err(error) => {
                         let reason = match error {
                             MessageError::TooLarge { .. } => Reason::TooLarge,

@@ -1,34 +1,32 @@
-//! From the queue to the hub: in order, with the window kept full, and a row is removed only after its PUBACK.
+//! From the queue to the hub: what is new first and the backlog at its share, each in order, with the window kept full, and a row is removed
+//! only after its PUBACK.
 //!
-//! Nothing is trusted but the queue: after a lost connection the sender goes back to the first message that was not confirmed and sends on
-//! from there, in order. A message may so arrive twice, never not at all.
+//! Nothing is trusted but the queue: each connection begins at its first row, which is that of the first message that was not confirmed. A
+//! message may so arrive twice, never not at all.
 
+mod feed;
 mod flight;
 mod line;
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
 use iothub_client::SendError;
-use store_forward::{Queue, QueueError, Sequence, StoredItem};
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use store_forward::{Queue, StoredItem};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letter::DeadLetters;
 use crate::hub::{Connection, Hub, Stopped};
 use crate::message;
 use crate::oversize::Oversize;
+use crate::pace::{Class, Next, Schedule, ScheduleOptions};
+use feed::{Closed, Feed};
 use flight::{Confirmed, Flight};
 
 pub use line::LineOptions;
 
-/// One read of the queue takes at most so many items and bytes; a second one runs while these are sent.
-const READ_ITEMS: usize = 64;
-const READ_BYTES: usize = 256 * 1024;
-/// Wait after a failure of the queue's storage, and before the same connection is tried again.
-const STORAGE_WAIT: Duration = Duration::from_secs(1);
+/// Wait before the same connection is tried again.
 const SAME_CONNECTION_WAIT: Duration = Duration::from_millis(200);
 /// At a planned reconnect the client waits up to 10 s for PUBACKs; on a lost connection they fail at once.
 const LOST_DRAIN: Duration = Duration::from_secs(12);
@@ -47,8 +45,18 @@ pub enum Ended {
 }
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Read = Result<Vec<StoredItem>, QueueError>;
 type Published<C> = Result<<C as Connection>::Confirmation, SendError>;
+
+/// How a sender works.
+#[derive(Debug, Clone, Copy)]
+pub struct SenderOptions {
+    /// Bounds of window and watchdog.
+    pub line: LineOptions,
+    /// Shares of what is new, of the backlog and of the priorities.
+    pub schedule: ScheduleOptions,
+    /// How long what is in flight has at shutdown to be confirmed.
+    pub drain: Duration,
+}
 
 /// What became of one connection.
 enum Turn {
@@ -62,37 +70,28 @@ enum Turn {
 pub struct Sender<H> {
     hub: H,
     queue: Queue,
-    /// Everything up to here was sent on this connection, or is confirmed.
-    cursor: Sequence,
     oversize: Oversize,
-    line: LineOptions,
-    drain: Duration,
+    options: SenderOptions,
+    schedule: Schedule,
 }
 
 impl<H: Hub> Sender<H> {
-    /// A sender that starts at the queue's oldest item. At shutdown, what is in flight has `drain` to be confirmed.
+    /// A sender of what is in the queue and what comes.
     #[must_use]
-    pub fn new(
-        hub: H,
-        queue: Queue,
-        dead_letters: DeadLetters,
-        line: LineOptions,
-        drain: Duration,
-    ) -> Self {
+    pub fn new(hub: H, queue: Queue, dead_letters: DeadLetters, options: SenderOptions) -> Self {
         let oversize = Oversize::new(queue.clone(), dead_letters);
         Self {
             hub,
             queue,
-            cursor: Sequence::START,
             oversize,
-            line,
-            drain,
+            options,
+            schedule: Schedule::new(options.schedule),
         }
     }
 
     /// Sends until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) -> Ended {
-        let mut flight = Flight::new(self.queue.clone(), self.line);
+        let mut flight = Flight::new(self.queue.clone(), self.options.line);
         let mut last_generation = None;
         loop {
             let connection = tokio::select! {
@@ -120,7 +119,6 @@ impl<H: Hub> Sender<H> {
                         }
                     }
                     if let Some(first) = flight.abandon() {
-                        self.cursor = Sequence(first.0.saturating_sub(1));
                         tracing::debug!(
                             first = first.0,
                             "sending again from the first unconfirmed message"
@@ -135,7 +133,7 @@ impl<H: Hub> Sender<H> {
 
     async fn finish<C: Connection>(self, mut flight: Flight<C>) -> Ended {
         // No more than what is on the wire is waited for; the queue holds the rest.
-        let drained = tokio::time::timeout(self.drain, async {
+        let drained = tokio::time::timeout(self.options.drain, async {
             flight.drain().await;
             flight.flush().await;
         });
@@ -151,28 +149,30 @@ impl<H: Hub> Sender<H> {
         flight: &mut Flight<H::Connection>,
         shutdown: &CancellationToken,
     ) -> Turn {
-        let mut changed = self.queue.changed();
-        let mut buffer: VecDeque<StoredItem> = VecDeque::new();
-        let mut read_to = self.cursor;
-        let mut read: Option<Work<Read>> = None;
-        let mut publishing: Option<(StoredItem, Work<Published<H::Connection>>)> = None;
-        let mut at_end = false;
+        let mut feed = Feed::new(self.queue.clone());
+        let mut publishing: Option<Publishing<H::Connection>> = None;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut given_up = false;
         flight.connected();
         loop {
-            if read.is_none() && !at_end && buffer.len() < READ_ITEMS / 2 {
-                read = Some(self.read(read_to));
-            }
-            if publishing.is_none()
-                && flight.has_room()
-                && let Some(item) = next_to_send(&mut buffer, flight, &self.oversize)
-            {
-                let connection = connection.clone();
-                let message = message::decode(&item);
-                let publish = async move { connection.publish(message).await };
-                publishing = Some((item, Box::pin(publish)));
+            // Confirmed and not removed yet, or on its way to the dead letters.
+            feed.skip(|sequence| flight.is_confirmed(sequence) || self.oversize.holds(sequence));
+            feed.start_read();
+            let mut not_before = None;
+            if publishing.is_none() && flight.has_room() {
+                match self
+                    .schedule
+                    .next(feed.waiting(), Instant::now().into_std())
+                {
+                    Next::Send(class) => {
+                        publishing = feed
+                            .take(class)
+                            .map(|item| publish(connection, item, class));
+                    }
+                    Next::WaitUntil(at) => not_before = Some(Instant::from_std(at)),
+                    Next::Nothing => {}
+                }
             }
             flight.start_removal();
             tokio::select! {
@@ -185,38 +185,19 @@ impl<H: Hub> Sender<H> {
                     Confirmed::QueueClosed => return Turn::Stopped,
                 },
                 result = work(&mut publishing) => {
-                    let Some((item, _)) = publishing.take() else { continue };
-                    self.cursor = item.sequence;
+                    let Some(Publishing { item, class, .. }) = publishing.take() else { continue };
                     match result {
-                        Ok(confirmation) => flight.add(item, confirmation),
+                        Ok(confirmation) => flight.add(item, class, confirmation),
                         Err(error) if is_permanent(&error) => self.oversize.take(item, &error),
-                        Err(_) => {
-                            self.cursor = Sequence(item.sequence.0.saturating_sub(1));
-                            return Turn::Lost;
-                        }
+                        Err(_) => return Turn::Lost,
                     }
                 }
-                result = reading(&mut read) => {
-                    read = None;
-                    match result {
-                        Ok(items) => {
-                            at_end = items.is_empty();
-                            if let Some(last) = items.last() {
-                                read_to = last.sequence;
-                            }
-                            buffer.extend(items);
-                        }
-                        Err(QueueError::Closed) => return Turn::Stopped,
-                        Err(error) => {
-                            tracing::error!(%error, "the queue cannot be read; trying again");
-                            read = Some(self.read_after_wait(read_to));
-                        }
+                more = feed.progress() => {
+                    if more == Err(Closed) {
+                        return Turn::Stopped;
                     }
                 }
-                more = newer(&mut changed, read_to), if at_end => match more {
-                    Ok(()) => at_end = false,
-                    Err(_) => return Turn::Stopped,
-                },
+                () = until(not_before) => {}
                 () = self.oversize.progress() => {}
                 _ = look.tick() => if let Some(waited) = flight.dead() {
                     if !given_up {
@@ -228,33 +209,20 @@ impl<H: Hub> Sender<H> {
             }
         }
     }
-
-    fn read(&self, after: Sequence) -> Work<Read> {
-        let queue = self.queue.clone();
-        Box::pin(async move { queue.read(after, READ_ITEMS, READ_BYTES).await })
-    }
-
-    fn read_after_wait(&self, after: Sequence) -> Work<Read> {
-        let queue = self.queue.clone();
-        Box::pin(async move {
-            tokio::time::sleep(STORAGE_WAIT).await;
-            queue.read(after, READ_ITEMS, READ_BYTES).await
-        })
-    }
 }
 
-/// Skips what is confirmed but not yet removed, and what is on its way to the dead letters.
-fn next_to_send<C: Connection>(
-    buffer: &mut VecDeque<StoredItem>,
-    flight: &Flight<C>,
-    oversize: &Oversize,
-) -> Option<StoredItem> {
-    while let Some(item) = buffer.pop_front() {
-        if !flight.is_confirmed(item.sequence) && !oversize.holds(item.sequence) {
-            return Some(item);
-        }
-    }
-    None
+/// A message on its way into the client's window.
+struct Publishing<C: Connection> {
+    item: StoredItem,
+    class: Class,
+    work: Work<Published<C>>,
+}
+
+fn publish<C: Connection>(connection: &C, item: StoredItem, class: Class) -> Publishing<C> {
+    let connection = connection.clone();
+    let message = message::decode(&item);
+    let work = Box::pin(async move { connection.publish(message).await });
+    Publishing { item, class, work }
 }
 
 /// Whether sending the same message again can never help.
@@ -262,26 +230,18 @@ pub(crate) fn is_permanent(error: &SendError) -> bool {
     !error.is_retryable()
 }
 
-async fn work<T>(publishing: &mut Option<(StoredItem, Work<T>)>) -> T {
+async fn work<C: Connection>(publishing: &mut Option<Publishing<C>>) -> Published<C> {
     match publishing {
-        Some((_, work)) => work.await,
+        Some(publishing) => publishing.work.as_mut().await,
         None => std::future::pending().await,
     }
 }
 
-async fn reading<T>(read: &mut Option<Work<T>>) -> T {
-    match read {
-        Some(read) => read.await,
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the queue holds something after `sequence`.
-async fn newer(
-    changed: &mut watch::Receiver<Sequence>,
-    sequence: Sequence,
-) -> Result<(), watch::error::RecvError> {
-    changed.wait_for(|last| *last > sequence).await.map(|_| ())
 }
 
 #[cfg(test)]

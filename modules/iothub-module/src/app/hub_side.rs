@@ -18,7 +18,7 @@ use crate::dead_letter::DeadLetters;
 use crate::figures::HubState;
 use crate::methods::Methods;
 use crate::publisher::Publisher;
-use crate::sender::{Ended, LineOptions, Sender};
+use crate::sender::{Ended, LineOptions, Sender, SenderOptions};
 use crate::{cloud_message, desired, dispatch, twin};
 
 /// Wait before the credentials are read again: first and longest.
@@ -136,11 +136,15 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         tasks.spawn(dispatch::run(events, targets, shutdown.clone()));
 
         let sending = &self.configuration.sending;
-        let line = LineOptions {
-            window: sending.window_bounds(self.configuration.hub.window),
-            watchdog: sending.watchdog_bounds(),
+        let options = SenderOptions {
+            line: LineOptions {
+                window: sending.window_bounds(self.configuration.hub.window),
+                watchdog: sending.watchdog_bounds(),
+            },
+            schedule: sending.schedule_options(),
+            drain: DRAIN,
         };
-        let sender = Sender::new(client, self.queue, self.dead_letters, line, DRAIN);
+        let sender = Sender::new(client, self.queue, self.dead_letters, options);
         let ended = sender.run(shutdown.clone()).await;
         match ended {
             Ended::Finished => {}

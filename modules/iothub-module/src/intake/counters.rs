@@ -28,6 +28,8 @@ impl Counters {
 /// The counters of one route. An event keeps those of the route it took: the rules may change while it waits.
 #[derive(Debug, Clone)]
 pub(super) struct RouteCounters {
+    /// As the queue keeps it.
+    pub(super) name: store_forward::Route,
     routed: Counter,
     /// Only of a route that drops.
     dropped: Option<Counter>,
@@ -40,6 +42,7 @@ impl RouteCounters {
             let name = route.name.to_string();
             let drops = route.treatment == Treatment::Drop;
             Self {
+                name: store_forward::Route::new(&name).unwrap_or_default(),
                 routed: metrics::counter!(ROUTED.name, "route" => name.clone()),
                 dropped: drops
                     .then(|| metrics::counter!(DROPPED.name, "reason" => "route", "route" => name)),

@@ -1,55 +1,6 @@
-//! Priorities, and sets of them.
+//! Sets of priorities. 9 goes first.
 
-use std::fmt;
-
-/// Of an event: 0 to 9, 9 goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Priority(u8);
-
-impl Priority {
-    /// How many there are.
-    pub const COUNT: usize = 10;
-    /// What has none of its own.
-    pub const DEFAULT: Self = Self(5);
-    /// Goes first.
-    pub const HIGHEST: Self = Self(9);
-    /// Goes last.
-    pub const LOWEST: Self = Self(0);
-
-    /// Priority `number`, if there is one.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number <= Self::HIGHEST.0 {
-            Some(Self(number))
-        } else {
-            None
-        }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-
-    /// The number, for a table of [`Priority::COUNT`] entries.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use store_forward::Priority;
 
 /// A set of priorities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,19 +13,19 @@ impl Priorities {
     /// With `priority`, too.
     #[must_use]
     pub fn with(self, priority: Priority) -> Self {
-        Self(self.0 | 1 << priority.0)
+        Self(self.0 | 1 << priority.get())
     }
 
     /// Without `priority`.
     #[must_use]
     pub fn without(self, priority: Priority) -> Self {
-        Self(self.0 & !(1 << priority.0))
+        Self(self.0 & !(1 << priority.get()))
     }
 
     /// Whether `priority` is in it.
     #[must_use]
     pub fn has(self, priority: Priority) -> bool {
-        self.0 & 1 << priority.0 != 0
+        self.0 & 1 << priority.get() != 0
     }
 
     /// Whether there is none in it.
@@ -92,7 +43,7 @@ impl Priorities {
 
     /// The next one below `priority`; below the lowest, the highest.
     pub(super) fn next_below(self, priority: Priority) -> Option<Priority> {
-        let below = Self(self.0 & ((1 << priority.0) - 1));
+        let below = Self(self.0 & ((1 << priority.get()) - 1));
         below.highest().or_else(|| self.highest())
     }
 }

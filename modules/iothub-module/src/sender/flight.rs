@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::is_permanent;
 use super::line::{Line, LineOptions};
 use crate::hub::Connection;
-use crate::metrics::{PUBACK, SENT};
-use crate::pace;
+use crate::metrics::{PUBACK, SENT, SENT_EVENTS};
+use crate::pace::{self, Class, Lane, Priority};
 
 /// One removal takes at most so many rows.
 const REMOVE_ITEMS: usize = 256;
@@ -24,7 +24,7 @@ const STORAGE_WAIT: Duration = Duration::from_secs(1);
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Removal = Work<(Vec<Sequence>, Result<(), QueueError>)>;
-type Sent = (StoredItem, pace::Sent, Result<(), SendError>);
+type Sent = (StoredItem, Class, pace::Sent, Result<(), SendError>);
 
 /// What happened next.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(super) struct Flight<C: Connection> {
     removal: Option<Removal>,
     line: Line,
     sent: Counter,
+    sent_events: Vec<(Class, Counter)>,
     puback: Histogram,
     connection: std::marker::PhantomData<fn(C)>,
 }
@@ -64,6 +65,7 @@ impl<C: Connection> Flight<C> {
             removal: None,
             line: Line::new(line),
             sent: metrics::counter!(SENT.name),
+            sent_events: sent_events(),
             puback: metrics::histogram!(PUBACK.name),
             connection: std::marker::PhantomData,
         }
@@ -91,17 +93,18 @@ impl<C: Connection> Flight<C> {
         self.line.dead(Instant::now())
     }
 
-    pub(super) fn add(&mut self, item: StoredItem, confirmation: C::Confirmation) {
+    pub(super) fn add(&mut self, item: StoredItem, class: Class, confirmation: C::Confirmation) {
         self.unconfirmed.insert(item.sequence);
         let sent = self.line.sent(Instant::now());
-        self.on_the_wire
-            .push(Box::pin(async move { (item, sent, confirmation.await) }));
+        self.on_the_wire.push(Box::pin(
+            async move { (item, class, sent, confirmation.await) },
+        ));
     }
 
     /// The next thing that happens; never, when nothing is on the wire and no removal runs. Cancel-safe.
     pub(super) async fn next(&mut self) -> Confirmed {
         tokio::select! {
-            (item, sent, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, &sent, result),
+            (item, class, sent, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, class, &sent, result),
             (sequences, result) = removal(&mut self.removal) => self.removed(sequences, result),
         }
     }
@@ -109,6 +112,7 @@ impl<C: Connection> Flight<C> {
     fn confirm(
         &mut self,
         item: StoredItem,
+        class: Class,
         sent: &pace::Sent,
         result: Result<(), SendError>,
     ) -> Confirmed {
@@ -117,6 +121,9 @@ impl<C: Connection> Flight<C> {
                 self.unconfirmed.remove(&item.sequence);
                 self.confirmed.insert(item.sequence);
                 self.sent.increment(1);
+                if let Some((_, counter)) = self.sent_events.iter().find(|(of, _)| *of == class) {
+                    counter.increment(1);
+                }
                 let took = self.line.acknowledged(sent, Instant::now());
                 self.puback.record(took.as_secs_f64());
                 Confirmed::Acknowledged
@@ -184,6 +191,18 @@ impl<C: Connection> Flight<C> {
         self.unconfirmed.clear();
         first
     }
+}
+
+fn sent_events() -> Vec<(Class, Counter)> {
+    let lanes = [Lane::Live, Lane::Backlog].into_iter();
+    lanes
+        .flat_map(|lane| Priority::descending().map(move |priority| Class { lane, priority }))
+        .map(|class| {
+            let priority = class.priority.to_string();
+            let counter = metrics::counter!(SENT_EVENTS.name, "priority" => priority, "lane" => class.lane.word());
+            (class, counter)
+        })
+        .collect()
 }
 
 fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Removal {

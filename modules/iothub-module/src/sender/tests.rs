@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +36,16 @@ const LINE: LineOptions = LineOptions {
         floor: Duration::from_secs(10),
         ceiling: Duration::from_secs(30),
     },
+};
+const OPTIONS: SenderOptions = SenderOptions {
+    line: LINE,
+    schedule: ScheduleOptions {
+        backlog_share: 20,
+        backlog_rate: None,
+        live_wait: Duration::from_millis(500),
+        lower_share: 10,
+    },
+    drain: Duration::from_secs(5),
 };
 const FOR_EVER: Life = Life {
     publishes: usize::MAX,
@@ -212,13 +223,7 @@ use bytes::Bytes;
 
 fn sender(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> Sender<TestHub> {
     let dead_letters = DeadLetters::new(publisher(sidecar), "deadletter".to_owned());
-    Sender::new(
-        hub.clone(),
-        queue.clone(),
-        dead_letters,
-        LINE,
-        Duration::from_secs(5),
-    )
+    Sender::new(hub.clone(), queue.clone(), dead_letters, OPTIONS)
 }
 
 fn assert_order_per_generation(received: &[(u64, String)]) {
@@ -323,7 +328,7 @@ async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
     );
     hub.watchdog = Duration::from_secs(60);
     let mut sender = sender(&hub, &queue, &TestSidecar::new());
-    sender.drain = Duration::from_millis(50);
+    sender.options.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(sender.run(shutdown.clone()));
     until("both on the wire", || hub.received().len() == 2).await;
@@ -342,7 +347,7 @@ async fn no_more_is_on_the_wire_than_the_window_begins_with() {
     let mut hub = TestHub::new([SILENT], 64);
     hub.watchdog = Duration::from_secs(60);
     let mut sender = sender(&hub, &queue, &TestSidecar::new());
-    sender.drain = Duration::from_millis(50);
+    sender.options.drain = Duration::from_millis(50);
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(sender.run(shutdown.clone()));
     until("sixteen on the wire", || hub.received().len() == 16).await;
@@ -362,7 +367,7 @@ async fn a_link_without_pubacks_is_given_up_and_all_is_sent_on_the_next_one() {
     hub.watchdog = Duration::from_secs(60);
     let mut sender = sender(&hub, &queue, &TestSidecar::new());
     let soon = Duration::from_millis(20);
-    sender.line.watchdog = WatchdogBounds {
+    sender.options.line.watchdog = WatchdogBounds {
         floor: soon,
         ceiling: soon,
     };

@@ -28,6 +28,7 @@ pub fn item(id: u64) -> NewItem {
         id: id.to_string(),
         properties: Bytes::from(format!("number={id}")),
         payload: payload.into(),
+        ..NewItem::default()
     }
 }
 
