@@ -4,7 +4,9 @@ LICENSE = "Apache-2.0"
 
 # Names of packages that are made of others' depend on the machine.
 PACKAGE_ARCH = "${MACHINE_ARCH}"
-inherit packagegroup
+inherit packagegroup features_check
+# fieldgate-rauc-conf and fieldgate-host have these.
+REQUIRED_DISTRO_FEATURES = "rauc systemd usrmerge"
 
 # The release binary; kas/k3s-source.yml has another.
 FIELDGATE_K3S ?= "k3s-bin"

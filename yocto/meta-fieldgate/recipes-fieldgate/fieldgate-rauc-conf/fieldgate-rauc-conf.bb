@@ -13,6 +13,11 @@ SRC_URI = " \
 S = "${UNPACKDIR}"
 
 INHIBIT_DEFAULT_DEPS = "1"
+
+# Or a distribution that only has this layer beside meta-rauc would get these settings with its RAUC.
+inherit features_check
+REQUIRED_DISTRO_FEATURES = "rauc"
+
 PACKAGE_ARCH = "${MACHINE_ARCH}"
 FILES:${PN} = "${nonarch_libdir}/rauc"
 RPROVIDES:${PN} += "virtual-rauc-conf"
