@@ -13,8 +13,8 @@ use crate::hash::fnv1a;
 /// Bytes of the topic before the property bag: `devices/{128}/modules/{128}/messages/events/` and some room.
 const TOPIC_PREFIX: usize = 512;
 
-/// The queue's row for an event. Its properties are the message's encoded property bag, those of its route at the end; its payload is the event
-/// as it came.
+/// The queue's row for an event. Its properties are what the message has beyond the event: the topic it came from and what its route adds; its
+/// payload is the event as it came, and [`decode`] takes the rest from there. Every byte that is not in the row is one less on the flash.
 ///
 /// # Errors
 /// When IoT Hub would not take the message; that never changes.
@@ -24,26 +24,23 @@ pub fn encode(
     body: Bytes,
     of_route: Vec<(&str, String)>,
 ) -> Result<NewItem, MessageError> {
-    let mut properties = vec![
-        ("type".to_owned(), envelope.kind.as_ref().to_owned()),
-        ("source".to_owned(), envelope.source.as_ref().to_owned()),
-    ];
-    if let Some(subject) = &envelope.subject {
-        properties.push(("subject".to_owned(), subject.as_ref().to_owned()));
-    }
+    let mut properties = attributes(envelope);
+    let in_payload = properties.len();
     properties.push(("topic".to_owned(), topic.to_owned()));
     let of_route = of_route.into_iter();
     properties.extend(of_route.map(|(name, value)| (name.to_owned(), value)));
-    let message = Message {
+    let mut message = Message {
         id: Some(message_id(&envelope.id)),
         properties,
         ..Message::json(body)
     };
     message.check()?;
-    let bag = message.bag();
-    if bag.len() + TOPIC_PREFIX > TOPIC_BYTES {
-        return Err(MessageError::Topic(bag.len() + TOPIC_PREFIX));
+    let bytes = message.bag().len() + TOPIC_PREFIX;
+    if bytes > TOPIC_BYTES {
+        return Err(MessageError::Topic(bytes));
     }
+    message.id = None;
+    message.properties.drain(..in_payload);
     let key = envelope
         .partition_key
         .as_ref()
@@ -52,7 +49,7 @@ pub fn encode(
     Ok(NewItem {
         key: key.as_ref().to_owned(),
         id: envelope.id.as_ref().to_owned(),
-        properties: Bytes::from(bag),
+        properties: Bytes::from(message.bag()),
         payload: message.body,
         ..NewItem::default()
     })
@@ -61,14 +58,34 @@ pub fn encode(
 /// The message of a row. Never fails: what is damaged in the properties is left out, the payload arrives.
 #[must_use]
 pub fn decode(item: &StoredItem) -> Message {
-    Message::from_bag(
+    let mut message = Message::from_bag(
         &String::from_utf8_lossy(&item.properties),
         item.payload.clone(),
-    )
+    );
+    // A row with an id is an older release's, and says everything itself.
+    if message.id.is_none() {
+        message.id = Some(message_id(&item.id));
+        if let Ok(envelope) = Envelope::parse(&item.payload) {
+            message.properties.splice(..0, attributes(&envelope));
+        }
+    }
+    message
+}
+
+/// The properties that every event has from its attributes. Routes cannot set them.
+fn attributes(envelope: &Envelope<'_>) -> Vec<(String, String)> {
+    let required = [("type", &envelope.kind), ("source", &envelope.source)];
+    let optional = envelope.subject.iter().map(|subject| ("subject", subject));
+    required
+        .into_iter()
+        .chain(optional)
+        .map(|(name, value)| (name.to_owned(), value.as_ref().to_owned()))
+        .collect()
 }
 
 /// An event's id as IoT Hub takes it: at most 128 characters of letters, digits and `- : . + % _ # * ? ! ( ) , = @ ; $ '` (device guide,
-/// message format), with `/` as `:`. Where more had to change, a hash of the id keeps it unique.
+/// message format), with `/` as `:`. Where more had to change, a hash of the id keeps it unique. It stays as it is: what waits in the queue gets
+/// its id anew each time it is sent, and must have the same one after an update.
 fn message_id(id: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
     let mut changed = false;
@@ -117,15 +134,8 @@ mod tests {
         )
     }
 
-    #[test]
-    fn a_message_carries_the_event_unchanged_and_its_attributes_as_properties() {
-        let body = event("modbus-reader/press-1/fast/e1/17", 10);
-        let item = encode_it(&body).unwrap();
-        assert_eq!(
-            (item.key.as_str(), item.id.as_str()),
-            ("press-1", "modbus-reader/press-1/fast/e1/17")
-        );
-        let stored = StoredItem {
+    fn stored(item: NewItem) -> StoredItem {
+        StoredItem {
             sequence: Sequence(1),
             enqueued: SystemTime::UNIX_EPOCH,
             key: item.key,
@@ -135,8 +145,22 @@ mod tests {
             priority: item.priority,
             route: item.route,
             lifetime: item.lifetime,
-        };
-        let message = decode(&stored);
+        }
+    }
+
+    /// What IoT Hub gets in the topic for [`event`].
+    const BAG: &str = "%24.mid=modbus-reader%3Apress-1%3Afast%3Ae1%3A17&%24.ct=application%2Fjson&%24.ce=utf-8&type=com.example.x\
+        &source=%2Ffieldgate%2Fgate%207%2Fmodbus-reader&subject=press%2B1%2Ffast&topic=telemetry&line=4%20%C3%A4%26%3D";
+
+    #[test]
+    fn a_message_carries_the_event_unchanged_and_its_attributes_as_properties() {
+        let body = event("modbus-reader/press-1/fast/e1/17", 10);
+        let item = encode_it(&body).unwrap();
+        assert_eq!(
+            (item.key.as_str(), item.id.as_str()),
+            ("press-1", "modbus-reader/press-1/fast/e1/17")
+        );
+        let message = decode(&stored(item));
         assert_eq!(
             message.id.as_deref(),
             Some("modbus-reader:press-1:fast:e1:17")
@@ -155,6 +179,37 @@ mod tests {
             expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
         assert_eq!(message.body, body);
+        assert_eq!(message.bag(), BAG);
+    }
+
+    #[test]
+    fn a_row_holds_nothing_that_its_payload_has() {
+        let item = encode_it(&event("modbus-reader/press-1/fast/e1/17", 10)).unwrap();
+        assert_eq!(
+            item.properties,
+            "%24.ct=application%2Fjson&%24.ce=utf-8&topic=telemetry&line=4%20%C3%A4%26%3D"
+        );
+    }
+
+    #[test]
+    fn a_row_of_an_older_release_makes_the_same_message() {
+        let body = event("modbus-reader/press-1/fast/e1/17", 10);
+        let mut item = stored(encode_it(&body).unwrap());
+        let today = decode(&item);
+        item.properties = Bytes::from_static(BAG.as_bytes());
+        assert_eq!(decode(&item), today);
+    }
+
+    #[test]
+    fn a_row_whose_payload_is_no_event_arrives_all_the_same() {
+        let body = event("a/b", 10);
+        let mut item = stored(encode_it(&body).unwrap());
+        item.payload = Bytes::from_static(b"{");
+        let message = decode(&item);
+        assert_eq!(message.id.as_deref(), Some("a:b"));
+        assert_eq!(message.body, "{");
+        let names: Vec<&str> = message.properties.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["topic", "line"]);
     }
 
     #[test]
