@@ -349,7 +349,8 @@ modules:
             "hub.yaml",
             "hub: {connection_string: 'HostName=x;SharedAccessKey=abc'}\nqueue: {path: /data/queue.db, max_bytes: 2GiB}\n\
              subscriptions: [{pubsub: pubsub, topic: telemetry}, {pubsub: pubsub-status, topic: status}]\n\
-             commands: {allow: [{method: modbus-reader.read}, {method: other.run}]}\n",
+             commands: {allow: [{method: modbus-reader.read}, {method: other.run}]}\n\
+             intake: {reorder_wait: 5s}\n",
         ),
         ("other.yaml", "a: [1\n"),
     ])
@@ -372,6 +373,10 @@ modules:
             (
                 "hub.yaml:4:59: commands.allow[1].method: ",
                 "modules.iothub-module.calls",
+            ),
+            (
+                "hub.yaml:5:24: intake.reorder_wait: ",
+                "5s is too short: 5s after a sidecar has vanished",
             ),
             ("other.yaml:", "not valid YAML"),
             (

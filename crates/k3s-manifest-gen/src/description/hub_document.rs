@@ -1,6 +1,7 @@
 //! What of iothub-module's document depends on the description: its volume, its certificates, and its rights.
 
-use module_runtime::configuration::ByteSize;
+use broker_setup::ACK_WAIT;
+use module_runtime::configuration::{ByteSize, Duration};
 use module_runtime::{Problem, path};
 use serde_json::Value;
 
@@ -23,6 +24,25 @@ pub(super) fn check(
     check_hub(document, description, problems);
     check_subscriptions(document, described, problems);
     check_commands(document, described, description, problems);
+    check_intake(document, problems);
+}
+
+/// What the broker delivers again must find its successors still waiting.
+fn check_intake(document: &Located, problems: &mut Vec<Problem>) {
+    let at = path!["intake", "reorder_wait"];
+    let written = value_at(document.value(), &at).and_then(Value::as_str);
+    let wait: Option<Duration> = written.and_then(|text| text.parse().ok());
+    if let Some(wait) = wait
+        && wait.get() <= ACK_WAIT
+    {
+        problems.push(document.problem(
+            &at,
+            format!(
+                "{wait} is too short: {}s after a sidecar has vanished the broker delivers again what it had, and that would be stored behind its successors; leave it out (10s), or write more than {0}s",
+                ACK_WAIT.as_secs()
+            ),
+        ));
+    }
 }
 
 /// A subscription goes through a component, and the description makes the components.
