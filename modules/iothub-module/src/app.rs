@@ -82,6 +82,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
             intake
                 .run(queued, settings_now, shutdown)
                 .await
+                .map(drop)
                 .context("taking in events")
         });
     }
@@ -186,7 +187,7 @@ fn settings_of(first: &Configuration, now: &Configuration) -> Settings {
         reorder_wait: now.intake.reorder_wait.get(),
         redelivery_wait: now.intake.redelivery_wait.get(),
         // Room for those that are awaited must stay, or waiting would keep them out.
-        held_events: first.intake.max_in_flight / 2,
+        held_events: first.intake.max_in_flight * 2 / 3,
         ..Limits::default()
     };
     Settings {

@@ -140,13 +140,14 @@ pub struct AllowedMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntakeConfiguration {
-    /// How long an early event waits for those before it in its stream, 0ms to 10s.
+    /// How long an early event waits for those before it in its stream, 0ms to 1m: longer than the broker takes to deliver again what a sidecar or
+    /// module that was killed had not answered.
     #[serde(default = "defaults::reorder_wait")]
     pub reorder_wait: Duration,
     /// How long a stream waits for an event that was given back to the broker, 0ms to 5m: longer than the broker's redelivery time.
     #[serde(default = "defaults::redelivery_wait")]
     pub redelivery_wait: Duration,
-    /// Events per subscription that are taken in and not yet durable, 8 to 10000.
+    /// Events per subscription that are taken in and not yet durable, 8 to 10000. Two thirds of it may wait for those before them.
     #[serde(default = "defaults::max_in_flight")]
     pub max_in_flight: usize,
 }
@@ -227,14 +228,16 @@ pub(crate) mod defaults {
     pub(crate) const fn deadline() -> Duration {
         Duration::from_secs(30)
     }
+    /// Twice `ackWait`.
     pub(crate) const fn reorder_wait() -> Duration {
-        Duration::from_secs(1)
+        Duration::from_secs(10)
     }
     pub(crate) const fn redelivery_wait() -> Duration {
         Duration::from_secs(10)
     }
+    /// What waits of it has room for all that JetStream hands out at a time (`maxAckPending`).
     pub(crate) const fn max_in_flight() -> usize {
-        512
+        1500
     }
     pub(crate) const fn report_interval() -> Duration {
         Duration::from_secs(5)

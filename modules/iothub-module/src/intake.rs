@@ -1,12 +1,14 @@
 //! From the broker into the queue: deliveries are routed, put in order, stored in groups, and acknowledged only when they are durable.
 
 mod counters;
+mod late;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use iothub_protocol::MessageError;
@@ -23,6 +25,7 @@ use crate::message;
 use crate::metrics::RETURNED;
 use crate::sequencer::{Admission, Limits, Outcome, Position, Sequencer, Ticket};
 use counters::{Counters, RouteCounters};
+use late::Late;
 
 /// One append takes at most so many events and so many bytes.
 const GROUP_ITEMS: usize = 256;
@@ -75,9 +78,18 @@ pub struct Settings {
 #[derive(Debug)]
 struct Waiting {
     delivery: Delivery,
-    /// None: its route drops it. It keeps its place in the sequence, or its successors would wait for it.
-    item: Option<NewItem>,
+    fate: Fate,
     route: RouteCounters,
+}
+
+/// What becomes of an event when it is its turn. Also what is not stored takes its turn, or its successors would wait for it.
+#[derive(Debug)]
+enum Fate {
+    Store(NewItem),
+    /// Its route drops it.
+    Drop,
+    /// It can never be sent.
+    Poison(Reason, String),
 }
 
 #[derive(Debug)]
@@ -106,6 +118,7 @@ pub struct Intake<S> {
     poison: FuturesUnordered<Work<()>>,
     storage: Arc<HealthFlag>,
     counters: Counters,
+    late: Late,
 }
 
 impl<S> std::fmt::Debug for Intake<S> {
@@ -129,6 +142,7 @@ impl<S: Store> Intake<S> {
     ) -> Self {
         Self {
             store,
+            late: Late::new(settings.limits.reorder_wait),
             sequencer: Sequencer::new(settings.limits),
             route_counters: RouteCounters::of_all(&settings.routes),
             routes: settings.routes,
@@ -143,7 +157,18 @@ impl<S: Store> Intake<S> {
         }
     }
 
-    /// Takes in what `deliveries` brings until `shutdown`. What is not durable then goes back to the broker.
+    /// Takes over what the process before knew of its streams ([`Self::run`]). A note that says nothing costs waiting, and is told.
+    pub fn recall(&mut self, note: &[u8]) {
+        match self.sequencer.recall(note) {
+            Ok(streams) => tracing::info!(streams, "streams known from before the restart"),
+            Err(error) => {
+                tracing::warn!(%error, "the note of the process before is not used; the first event of each stream waits for those before it");
+            }
+        }
+    }
+
+    /// Takes in what `deliveries` brings until `shutdown`. What is not durable then goes back to the broker. Gives the note for [`Self::recall`]
+    /// of the next process.
     ///
     /// # Errors
     /// See [`IntakeError`]: the module cannot go on without a restart.
@@ -152,7 +177,7 @@ impl<S: Store> Intake<S> {
         mut deliveries: impl Stream<Item = Delivery> + Unpin,
         mut settings: watch::Receiver<Settings>,
         shutdown: CancellationToken,
-    ) -> Result<(), IntakeError> {
+    ) -> Result<Vec<u8>, IntakeError> {
         loop {
             self.start_append();
             let deadline = self.sequencer.deadline();
@@ -181,16 +206,17 @@ impl<S: Store> Intake<S> {
         {
             self.appended(result)?;
         }
-        Ok(())
+        Ok(self.sequencer.note())
     }
 
     fn set(&mut self, settings: Settings) {
         self.sequencer.set_limits(settings.limits);
+        self.late = Late::new(settings.limits.reorder_wait);
         self.route_counters = RouteCounters::of_all(&settings.routes);
         self.routes = settings.routes;
     }
 
-    fn take(&mut self, delivery: Delivery) {
+    fn take(&mut self, mut delivery: Delivery) {
         self.counters.received.increment(1);
         let body = delivery.body.clone();
         let envelope = match Envelope::parse(&body) {
@@ -203,31 +229,36 @@ impl<S: Store> Intake<S> {
             body: &body,
         });
         let route = self.route_counters[decision.position].clone();
-        let item = match &decision.route.treatment {
-            Treatment::Drop => None,
+        let fate = match &decision.route.treatment {
+            Treatment::Drop => Fate::Drop,
             Treatment::Send(handling) => {
                 let (topic, body) = (&delivery.topic, body.clone());
                 match message::encode(topic, &envelope, body, decision.properties) {
-                    Ok(item) => Some(NewItem {
+                    Ok(item) => Fate::Store(NewItem {
                         priority: Priority::new(handling.priority).unwrap_or_default(),
                         route: route.name.clone(),
                         lifetime: handling.lifetime,
                         ..item
                     }),
-                    Err(error) => {
-                        let reason = match error {
-                            MessageError::TooLarge { .. } => Reason::TooLarge,
-                            _ => Reason::InvalidProperties,
-                        };
-                        return self.poison(delivery, reason, error.to_string());
+                    Err(error @ MessageError::TooLarge { .. }) => {
+                        Fate::Poison(Reason::TooLarge, error.to_string())
                     }
+                    Err(error) => Fate::Poison(Reason::InvalidProperties, error.to_string()),
                 }
             }
         };
-        let bytes = item.as_ref().map_or(body.len(), NewItem::size);
+        let bytes = match &fate {
+            Fate::Store(item) => item.size(),
+            Fate::Drop => {
+                // Only its place counts from here on.
+                delivery.body = Bytes::new();
+                0
+            }
+            Fate::Poison(..) => body.len(),
+        };
         let waiting = Waiting {
             delivery,
-            item,
+            fate,
             route,
         };
         let (Some(sequence), Some(epoch)) = (envelope.sequence, &envelope.epoch) else {
@@ -259,7 +290,12 @@ impl<S: Store> Intake<S> {
                         Admission::InOrder => {}
                         Admission::Reordered => self.counters.reordered.increment(1),
                         Admission::AfterGap => self.counters.after_gap.increment(1),
-                        Admission::Late => self.counters.late.increment(1),
+                        // A dead letter has no order: this one could not be published the first time.
+                        Admission::Late if matches!(item.fate, Fate::Poison(..)) => {}
+                        Admission::Late => {
+                            self.counters.late.increment(1);
+                            self.late.came(Instant::now());
+                        }
                     }
                     self.admit(item, Some(ticket));
                 }
@@ -268,32 +304,42 @@ impl<S: Store> Intake<S> {
                     delivery.accept();
                 }
                 Outcome::Copy(Waiting { delivery, .. }) => delivery.retry(),
+                Outcome::NoRoom(Waiting { delivery, .. }) => {
+                    metrics::counter!(RETURNED.name, "reason" => "no-room-to-wait").increment(1);
+                    delivery.retry();
+                }
             }
         }
         // Its room is used again.
         self.outcomes = outcomes;
     }
 
-    /// It is the event's turn: to be stored, or to be dropped, which is done with that.
+    /// It is the event's turn: to be stored, or to be dropped, which is done with that, or to become a dead letter.
     fn admit(&mut self, waiting: Waiting, ticket: Option<Ticket>) {
         let Waiting {
             delivery,
-            item,
+            fate,
             route,
         } = waiting;
-        match item {
-            Some(item) => self.ready.push_back(Ready {
+        match fate {
+            Fate::Store(item) => self.ready.push_back(Ready {
                 delivery,
                 item,
                 route,
                 ticket,
             }),
-            None => {
+            Fate::Drop => {
                 if let Some(ticket) = ticket {
                     self.sequencer.stored(ticket);
                 }
                 route.count();
                 delivery.accept();
+            }
+            Fate::Poison(reason, detail) => {
+                if let Some(ticket) = ticket {
+                    self.sequencer.skipped(ticket);
+                }
+                self.poison(delivery, reason, detail);
             }
         }
     }

@@ -5,12 +5,14 @@
 //!
 //! 1. Nothing is lost: an event is called a duplicate only when it is certain that it was stored. In doubt it passes.
 //! 2. Order: an event that is early waits, unacknowledged, up to [`Limits::reorder_wait`] for those before it.
-//! 3. Everything is bounded: events and bytes that wait, streams, and skipped ranges per stream.
+//! 3. Everything is bounded: events and bytes that wait, streams, and skipped ranges per stream. What finds no room to wait goes back to the
+//!    broker, which brings it again; so the bounds cost deliveries, and not the order.
 //!
 //! An admitted event is *pending* until the caller says [`Sequencer::stored`], [`Sequencer::returned`] or [`Sequencer::skipped`]; a copy that comes meanwhile is
 //! neither stored nor acknowledged, because the broker may take one acknowledgement for both copies.
 
 mod gaps;
+mod note;
 mod stream;
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,16 +21,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use note::NoteError;
 use stream::Stream;
 
 /// The bounds of a [`Sequencer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long an early event waits for those before it.
+    /// How long an early event waits for those before it: longer than the broker takes to deliver again what nobody answered.
     pub reorder_wait: Duration,
     /// How long a stream waits for events that were given back to the broker ([`Sequencer::returned`]).
     pub redelivery_wait: Duration,
-    /// Early events that wait, over all streams. One more lets the longest waiting pass.
+    /// Early events that wait, over all streams. Of one more, the last of its stream goes back to the broker.
     pub held_events: usize,
     /// Bytes of the events that wait, over all streams.
     pub held_bytes: usize,
@@ -41,9 +44,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            reorder_wait: Duration::from_secs(1),
+            reorder_wait: Duration::from_secs(10),
             redelivery_wait: Duration::from_secs(10),
-            held_events: 512,
+            held_events: 1000,
             held_bytes: 2 << 20,
             streams: 4096,
             gaps_per_stream: 64,
@@ -100,6 +103,8 @@ pub enum Outcome<T> {
     Duplicate(T),
     /// A copy of it waits or is being stored: do not acknowledge, the broker will bring it again.
     Copy(T),
+    /// It would have to wait, and there is no room: do not acknowledge, the broker will bring it again.
+    NoRoom(T),
 }
 
 /// See the module's documentation.
@@ -175,7 +180,7 @@ impl<T> Sequencer<T> {
         let before = stream.held_size();
         stream.arrive(id, position.sequence, bytes, item, now, self.limits, out);
         self.settle(id, before);
-        self.keep_bounds(out);
+        self.keep_bounds(id, out);
     }
 
     /// Lets pass what has waited long enough.
@@ -274,22 +279,30 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn keep_bounds(&mut self, out: &mut Vec<Outcome<T>>) {
+    /// After an event of stream `id` began to wait. What is lowest in its stream keeps its place, because the others wait for it; and since
+    /// what waits passes after [`Limits::reorder_wait`], there is room again for what went back.
+    fn keep_bounds(&mut self, id: u64, out: &mut Vec<Outcome<T>>) {
         while self.held_events > self.limits.held_events || self.held_bytes > self.limits.held_bytes
         {
-            let Some(&(_, id)) = self.waiting.first() else {
+            let alone = self.held_events == 1;
+            let Some(stream) = self.streams.get_mut(&id) else {
                 return;
             };
-            let Some(stream) = self.streams.get_mut(&id) else {
-                self.waiting.pop_first();
-                continue;
-            };
             let before = stream.held_size();
-            stream.pass_lowest(id, self.limits, out);
+            if alone {
+                // There will never be more room for it.
+                stream.pass_lowest(id, self.limits, out);
+            } else if let Some(item) = stream.give_up_highest() {
+                out.push(Outcome::NoRoom(item));
+            } else {
+                return;
+            }
             self.settle(id, before);
         }
     }
 }
 
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod tests;

@@ -70,6 +70,20 @@ fn a_short_document_means_the_same_as_the_defaults_written_out() {
 }
 
 #[test]
+fn the_defaults_fit_what_the_broker_is_told() {
+    let intake = load("least.yaml").unwrap().configuration.intake;
+    assert!(
+        intake.reorder_wait.get() >= 2 * broker_setup::ACK_WAIT,
+        "what a killed sidecar held comes too late"
+    );
+    let may_wait = u32::try_from(intake.max_in_flight * 2 / 3).unwrap();
+    assert!(
+        may_wait >= broker_setup::MAX_ACK_PENDING,
+        "events are given back for want of room"
+    );
+}
+
+#[test]
 fn an_identity_may_be_given_in_parts() {
     let configuration = load("parts.json").unwrap().configuration;
     let Ok(HubCredentials::KeyFile {
@@ -110,7 +124,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
             "19:dead_letter_topic: ",
             "is the same topic as config_topic",
         ),
-        ("20:intake.reorder_wait: ", "0ms to 10s"),
+        ("20:intake.reorder_wait: ", "0ms to 1m"),
         (
             "22:routes[0].when.topic: ",
             "events come from config, telemetry",

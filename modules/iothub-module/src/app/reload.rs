@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(in_force_now.borrow().commands.allow.len(), 1);
         let now = settings_now.borrow().clone();
         assert_eq!(now.limits.reorder_wait, Duration::from_secs(2));
-        assert_eq!(now.limits.held_events, 256, "bounds of the start stay");
+        assert_eq!(now.limits.held_events, 1000, "bounds of the start stay");
         let names: Vec<&str> = now.routes.all().map(|route| &*route.name).collect();
         assert_eq!(names, ["low", "default"]);
         assert_eq!(

@@ -26,7 +26,7 @@ pub(super) fn check(configuration: &Configuration, problems: &mut Problems) {
     problems.check_range(
         path!["intake", "reorder_wait"],
         &intake.reorder_wait,
-        Duration::from_millis(0)..=Duration::from_secs(10),
+        Duration::from_millis(0)..=Duration::from_secs(60),
     );
     problems.check_range(
         path!["intake", "redelivery_wait"],

@@ -65,12 +65,16 @@ struct Bench {
     health: Health,
     deliveries: mpsc::Sender<Delivery>,
     shutdown: CancellationToken,
-    task: JoinHandle<Result<(), IntakeError>>,
+    task: JoinHandle<Result<Vec<u8>, IntakeError>>,
     settings: watch::Sender<Settings>,
 }
 
 impl Bench {
     fn new(store: TestStore, limits: Limits) -> Self {
+        Self::with_note(store, limits, None)
+    }
+
+    fn with_note(store: TestStore, limits: Limits, note: Option<&[u8]>) -> Self {
         let store = Arc::new(store);
         let sidecar = TestSidecar::new();
         let dead_letters = DeadLetters::new(publisher(&sidecar), "deadletter".to_owned());
@@ -81,7 +85,10 @@ impl Bench {
             limits,
             routes: Arc::default(),
         };
-        let intake = Intake::new(Arc::clone(&store), settings.clone(), dead_letters, flag);
+        let mut intake = Intake::new(Arc::clone(&store), settings.clone(), dead_letters, flag);
+        if let Some(note) = note {
+            intake.recall(note);
+        }
         let (deliveries, mut receiver) = mpsc::channel(4096);
         let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
         let (settings, settings_now) = watch::channel(settings);
@@ -111,8 +118,6 @@ impl Bench {
         outcome
     }
 }
-
-use bytes::Bytes;
 
 #[tokio::test(start_paused = true)]
 async fn events_are_accepted_only_after_the_append_and_in_groups() {
@@ -299,6 +304,40 @@ async fn shutdown_finishes_the_append_and_gives_the_rest_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_orderly_restart_nothing_waits_and_what_went_back_is_awaited() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    for sequence in 1..=3 {
+        let outcome = bench.deliver(measurement("press-1", sequence)).await;
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    let held = bench.deliver(measurement("press-1", 5)).await;
+    bench.shutdown.cancel();
+    assert_eq!(held.await.unwrap(), Outcome::Retry);
+    let note = bench.task.await.unwrap().unwrap();
+
+    let started = Instant::now();
+    let next = Bench::with_note(TestStore::default(), Limits::default(), Some(&note));
+    let early = next.deliver(measurement("press-1", 5)).await;
+    let copy = next.deliver(measurement("press-1", 3)).await;
+    assert_eq!(copy.await.unwrap(), Outcome::Accepted);
+    let awaited = next.deliver(measurement("press-1", 4)).await;
+    assert_eq!(awaited.await.unwrap(), Outcome::Accepted);
+    assert_eq!(early.await.unwrap(), Outcome::Accepted);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let expected = [4, 5].map(|sequence| format!("modbus-reader/press-1/fast/e1/{sequence}"));
+    assert_eq!(next.store.ids(), expected);
+
+    // A note of another release is no reason not to start.
+    let newer = Bench::with_note(
+        TestStore::default(),
+        Limits::default(),
+        Some(b"{\"version\":9}"),
+    );
+    let outcome = newer.deliver(measurement("press-1", 1)).await;
+    assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closed_queue_ends_the_intake() {
     let bench = Bench::new(TestStore::default(), Limits::default());
     bench.store.answer([AppendError::Closed]);
@@ -343,6 +382,49 @@ async fn what_a_route_drops_is_accepted_and_keeps_nobody_waiting() {
     let copy = bench.deliver(measurement("press-1", 3)).await;
     assert_eq!(copy.await.unwrap(), Outcome::Accepted);
     assert_eq!(bench.store.ids(), ids);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_sent_keeps_nobody_waiting() {
+    let bench = Bench::new(TestStore::default(), Limits::default());
+    let large = String::from_utf8(measurement("press-1", 2).to_vec()).unwrap();
+    let large = large.replace("21.5", &format!("\"{}\"", "x".repeat(300 * 1024)));
+    let started = Instant::now();
+    let mut outcomes = vec![bench.deliver(measurement("press-1", 1)).await];
+    // Early, so that it must take its turn as well.
+    outcomes.push(bench.deliver(measurement("press-1", 3)).await);
+    outcomes.push(bench.deliver(large).await);
+    outcomes.push(bench.deliver(measurement("press-1", 4)).await);
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(bench.store.ids().len(), 3);
+    assert!(bench.store.ids().is_sorted());
+    let published = bench.sidecar.published();
+    assert_eq!(published[0].1["data"]["reason"], "too-large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_to_wait_goes_back_and_the_awaited_one_gets_in() {
+    let limits = Limits {
+        held_events: 2,
+        ..Limits::default()
+    };
+    let bench = Bench::new(TestStore::default(), limits);
+    let mut outcomes = vec![bench.deliver(measurement("press-1", 1)).await];
+    for sequence in [3, 4] {
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    let back = bench.deliver(measurement("press-1", 5)).await;
+    assert_eq!(back.await.unwrap(), Outcome::Retry);
+    outcomes.push(bench.deliver(measurement("press-1", 2)).await);
+    outcomes.push(bench.deliver(measurement("press-1", 5)).await);
+    for outcome in outcomes {
+        assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+    }
+    assert_eq!(bench.store.ids().len(), 5);
+    assert!(bench.store.ids().is_sorted());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,27 @@
 //! The skipped ranges of one stream: sequences that were passed over and may still come.
 
 /// Inclusive ranges, ascending, never touching each other; bounded by forgetting the lowest.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Gaps {
     ranges: Vec<(u64, u64)>,
 }
 
 impl Gaps {
+    /// Those of a list that somebody else wrote; None unless it is ascending, with something between any two, and ends by `last`.
+    pub(super) fn from_ranges(ranges: Vec<(u64, u64)>, last: u64) -> Option<Self> {
+        let ordered = ranges.iter().all(|&(first, end)| first <= end);
+        let apart = ranges
+            .windows(2)
+            .all(|pair| matches!(pair, [one, next] if one.1.saturating_add(1) < next.0));
+        let within = ranges.last().is_none_or(|&(_, end)| end <= last);
+        (ordered && apart && within).then_some(Self { ranges })
+    }
+
+    /// Ascending.
+    pub(super) fn ranges(&self) -> &[(u64, u64)] {
+        &self.ranges
+    }
+
     #[cfg(test)]
     pub(super) fn contains(&self, sequence: u64) -> bool {
         self.position(sequence).is_ok()

@@ -34,6 +34,14 @@ pub(super) struct Stream<T> {
     pub(super) used: u64,
 }
 
+/// What a stream knows for certain, as it is kept over a restart: from `certain_from` to `last` everything is stored, but for the gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Certainty {
+    pub(super) last: u64,
+    pub(super) certain_from: u64,
+    pub(super) gaps: Gaps,
+}
+
 impl<T> Stream<T> {
     pub(super) fn new(key: Box<str>) -> Self {
         Self {
@@ -130,6 +138,16 @@ impl<T> Stream<T> {
         }
     }
 
+    /// Takes out the last event that waits.
+    pub(super) fn give_up_highest(&mut self) -> Option<T> {
+        let (_, held) = self.held.pop_last()?;
+        self.held_bytes -= held.bytes;
+        if self.held.is_empty() {
+            self.deadline = None;
+        }
+        Some(held.item)
+    }
+
     /// An admitted event went back to the broker. If nothing behind it was admitted, the stream waits there again, so that order is kept.
     pub(super) fn returned(&mut self, sequence: u64, now: Instant, limits: Limits) {
         if !self.pending.remove(&sequence) {
@@ -147,6 +165,36 @@ impl<T> Stream<T> {
             self.last = Some(first.saturating_sub(1));
         }
         self.bound_gaps(limits);
+    }
+
+    /// What is certain of it; None when nothing is. What is pending counts as not stored.
+    pub(super) fn certainty(&self) -> Option<Certainty> {
+        let mut last = self.last?;
+        while last > 0 && last >= self.certain_from && self.pending.contains(&last) {
+            last -= 1;
+        }
+        let mut gaps = self.gaps.clone();
+        for &sequence in &self.pending {
+            if sequence >= self.certain_from && sequence < last {
+                gaps.insert(sequence, sequence);
+            }
+        }
+        Some(Certainty {
+            last,
+            certain_from: self.certain_from,
+            gaps,
+        })
+    }
+
+    /// A stream of which nothing waits and nothing is pending.
+    pub(super) fn from_certainty(key: Box<str>, certainty: Certainty, used: u64) -> Self {
+        Self {
+            last: Some(certainty.last),
+            certain_from: certainty.certain_from,
+            gaps: certainty.gaps,
+            used,
+            ..Self::new(key)
+        }
     }
 
     pub(super) fn skipped(&mut self, sequence: u64, limits: Limits) {
@@ -254,7 +302,7 @@ impl<T> Stream<T> {
         out.push(Outcome::Admit { item, how, ticket });
     }
 
-    fn bound_gaps(&mut self, limits: Limits) {
+    pub(super) fn bound_gaps(&mut self, limits: Limits) {
         if let Some(forgotten) = self.gaps.forget_beyond(limits.gaps_per_stream) {
             self.certain_from = self.certain_from.max(forgotten.saturating_add(1));
         }

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 const SOURCE: &str = "/fieldgate/a/modbus-reader";
+/// The default.
+const WAIT: Duration = Duration::from_secs(10);
+const INSTANT: Duration = Duration::from_millis(1);
 
 fn at(epoch: &str, sequence: u64) -> Position<'_> {
     Position {
@@ -63,6 +66,7 @@ impl Bench {
                 }
                 Outcome::Duplicate(item) => (item, "duplicate"),
                 Outcome::Copy(item) => (item, "copy"),
+                Outcome::NoRoom(item) => (item, "no room"),
             })
             .collect()
     }
@@ -87,8 +91,8 @@ fn after_the_wait_they_pass_and_the_missing_one_is_late_once() {
     let mut bench = Bench::new(Limits::default());
     bench.arrive(1);
     bench.arrive(4);
-    assert_eq!(bench.wait(Duration::from_millis(999)), []);
-    assert_eq!(bench.wait(Duration::from_millis(1)), [(4, "after gap")]);
+    assert_eq!(bench.wait(WAIT - INSTANT), []);
+    assert_eq!(bench.wait(INSTANT), [(4, "after gap")]);
     assert_eq!(bench.arrive(3), [(3, "late")]);
     assert_eq!(bench.arrive(3), [(3, "duplicate")]);
     assert_eq!(bench.arrive(2), [(2, "late")]);
@@ -101,10 +105,7 @@ fn first_contact_in_the_middle_settles_and_lower_ones_pass_as_late() {
     let mut bench = Bench::new(Limits::default());
     assert_eq!(bench.arrive(52), []);
     assert_eq!(bench.arrive(51), []);
-    assert_eq!(
-        bench.wait(Duration::from_secs(1)),
-        [(51, "after gap"), (52, "reordered")]
-    );
+    assert_eq!(bench.wait(WAIT), [(51, "after gap"), (52, "reordered")]);
     // In doubt, twice: they may have been stored before this start, and may not.
     assert_eq!(bench.arrive(40), [(40, "late")]);
     assert_eq!(bench.arrive(40), [(40, "late")]);
@@ -129,7 +130,10 @@ fn a_copy_of_what_is_not_yet_stored_is_not_acknowledged() {
 
 #[test]
 fn what_went_back_to_the_broker_is_awaited_and_order_is_kept() {
-    let mut bench = Bench::new(Limits::default());
+    let mut bench = Bench::new(Limits {
+        reorder_wait: Duration::from_secs(1),
+        ..Limits::default()
+    });
     bench.arrive(1);
     let out: Vec<_> = [2, 3]
         .into_iter()
@@ -195,21 +199,57 @@ fn a_new_epoch_is_a_new_stream_and_the_oldest_is_forgotten() {
 }
 
 #[test]
-fn the_bound_of_what_waits_lets_the_longest_waiting_pass() {
+fn what_finds_no_room_to_wait_goes_back_and_its_stream_stays_in_order() {
     let mut bench = Bench::new(Limits {
         held_events: 2,
         ..Limits::default()
     });
     bench.arrive(1);
-    assert_eq!(bench.arrive(10), []);
-    assert_eq!(bench.arrive(11), []);
-    assert_eq!(bench.arrive(20), [(10, "after gap"), (11, "reordered")]);
+    assert_eq!(bench.arrive(3), []);
+    assert_eq!(bench.arrive(5), []);
+    assert_eq!(bench.arrive(6), [(6, "no room")]);
+    // A lower one takes the place of the highest, which would wait for it anyway.
+    assert_eq!(bench.arrive(4), [(5, "no room")]);
+    assert_eq!(
+        bench.arrive(2),
+        [(2, "in order"), (3, "reordered"), (4, "reordered")]
+    );
+    assert_eq!(bench.arrive(6), []);
+    assert_eq!(bench.arrive(5), [(5, "in order"), (6, "reordered")]);
+    assert_eq!(bench.sequencer.held(), 0);
+    assert_eq!(bench.sequencer.deadline(), None);
+}
+
+#[test]
+fn bytes_are_bounded_as_well_and_what_would_never_have_room_passes() {
+    let mut bench = Bench::new(Limits {
+        held_bytes: 299,
+        ..Limits::default()
+    });
+    bench.arrive(1);
+    assert_eq!(bench.arrive(5), []);
+    assert_eq!(bench.arrive(6), []);
+    assert_eq!(bench.arrive(7), [(7, "no room")]);
     let mut bench = Bench::new(Limits {
         held_bytes: 99,
         ..Limits::default()
     });
     bench.arrive(1);
     assert_eq!(bench.arrive(5), [(5, "after gap")]);
+}
+
+#[test]
+fn a_stream_does_not_push_out_another_one() {
+    let mut sequencer = Sequencer::new(Limits {
+        held_events: 1,
+        ..Limits::default()
+    });
+    let now = Instant::now();
+    let mut out = Vec::new();
+    sequencer.arrive(at("a", 5), 1, "a5", now, &mut out);
+    assert_eq!(out, []);
+    sequencer.arrive(at("b", 3), 1, "b3", now, &mut out);
+    assert_eq!(out, [Outcome::NoRoom("b3")]);
 }
 
 #[test]
@@ -221,7 +261,7 @@ fn forgotten_ranges_pass_instead_of_being_called_duplicates() {
     bench.arrive(1);
     for sequence in [3, 5] {
         bench.arrive(sequence);
-        bench.wait(Duration::from_secs(1));
+        bench.wait(WAIT);
     }
     assert_eq!(bench.arrive(2), [(2, "late")]);
     assert_eq!(bench.arrive(4), [(4, "late")]);
@@ -235,12 +275,133 @@ fn extreme_sequences_are_handled() {
     assert_eq!(bench.arrive(0), [(0, "late")]);
     bench.arrive(1);
     bench.arrive(u64::MAX);
-    assert_eq!(
-        bench.wait(Duration::from_secs(1)),
-        [(u64::MAX, "after gap")]
-    );
+    assert_eq!(bench.wait(WAIT), [(u64::MAX, "after gap")]);
     assert_eq!(bench.arrive(u64::MAX), [(u64::MAX, "duplicate")]);
     assert_eq!(bench.arrive(7), [(7, "late")]);
+}
+
+// ---- over a restart
+
+/// What a process knows that read the note of one before it.
+fn restarted(bench: &Bench) -> Bench {
+    let mut next = Bench::new(bench.sequencer.limits);
+    next.sequencer.recall(&bench.sequencer.note()).unwrap();
+    next.now = bench.now;
+    next
+}
+
+#[test]
+fn after_a_restart_with_a_note_nothing_waits_that_is_next_and_copies_are_known() {
+    let mut bench = Bench::new(Limits::default());
+    for sequence in [1, 2, 4] {
+        bench.arrive(sequence);
+    }
+    bench.wait(WAIT);
+    let mut next = restarted(&bench);
+    assert_eq!(next.sequencer.streams(), 1);
+    assert_eq!(next.arrive(5), [(5, "in order")]);
+    assert_eq!(next.arrive(4), [(4, "duplicate")]);
+    assert_eq!(next.arrive(3), [(3, "late")]);
+    assert_eq!(next.arrive(7), []);
+    assert_eq!(next.arrive(6), [(6, "in order"), (7, "reordered")]);
+}
+
+#[test]
+fn what_waited_or_was_not_yet_stored_is_awaited_after_the_restart() {
+    let mut bench = Bench::new(Limits::default());
+    bench.arrive(1);
+    let out: Vec<_> = [2, 3, 4]
+        .into_iter()
+        .flat_map(|sequence| bench.raw(sequence))
+        .collect();
+    // 3 was stored, 2 and 4 are with the queue, 6 waits.
+    let Outcome::Admit { ticket, .. } = out[1] else {
+        panic!("{out:?}")
+    };
+    bench.sequencer.stored(ticket);
+    bench.raw(6);
+    let mut next = restarted(&bench);
+    assert_eq!(next.arrive(6), []);
+    assert_eq!(next.arrive(3), [(3, "duplicate")]);
+    assert_eq!(next.arrive(4), [(4, "in order")]);
+    assert_eq!(next.arrive(2), [(2, "late")]);
+    assert_eq!(next.arrive(5), [(5, "in order"), (6, "reordered")]);
+}
+
+#[test]
+fn a_note_is_bounded_and_keeps_the_streams_that_are_in_use() {
+    let mut sequencer = Sequencer::new(Limits::default());
+    let now = Instant::now();
+    let mut out = Vec::new();
+    let long = "x".repeat(300);
+    for number in 0..4096 {
+        sequencer.arrive(at(&format!("{long}{number}"), 1), 1, (), now, &mut out);
+    }
+    let note = sequencer.note();
+    assert!(note.len() <= 1 << 20, "{}", note.len());
+    let mut next: Sequencer<()> = Sequencer::new(Limits::default());
+    let count = next.recall(&note).unwrap();
+    assert!((2500..4096).contains(&count), "{count}");
+    // Admitted, and never said to be stored: it is to come again. The last stream is known, the first is not.
+    out.clear();
+    next.arrive(at(&format!("{long}4095"), 1), 1, (), now, &mut out);
+    next.arrive(at(&format!("{long}0"), 2), 1, (), now, &mut out);
+    assert!(
+        matches!(
+            out[..],
+            [Outcome::Admit {
+                how: Admission::InOrder,
+                ..
+            }]
+        ),
+        "{out:?}"
+    );
+    // Fewer streams than the note has: the last ones again.
+    let mut small: Sequencer<()> = Sequencer::new(Limits {
+        streams: 3,
+        ..Limits::default()
+    });
+    assert_eq!(small.recall(&note).unwrap(), 3);
+}
+
+#[test]
+fn a_note_that_is_damaged_or_newer_says_so_and_changes_nothing() {
+    let mut bench = Bench::new(Limits::default());
+    bench.arrive(1);
+    let note = bench.sequencer.note();
+    assert_eq!(
+        String::from_utf8_lossy(&note),
+        r#"{"version":1,"streams":[["26:12:/fieldgate/a/modbus-readerpress-1/faste1",1,1,[]]]}"#
+    );
+    for (note, words) in [
+        (r#"{"version":2,"streams":{}}"#, "version 2"),
+        ("", "damaged"),
+        (r#"{"version":1,"streams":[["a",1,1]]}"#, "damaged"),
+        (
+            r#"{"version":1,"streams":[["a",5,1,[[3,2]]]]}"#,
+            "gaps of stream a",
+        ),
+        (
+            r#"{"version":1,"streams":[["a",5,1,[[1,2],[3,3]]]]}"#,
+            "gaps of stream a",
+        ),
+        (
+            r#"{"version":1,"streams":[["b",9,1,[]],["a",5,1,[[3,6]]]]}"#,
+            "gaps of stream a",
+        ),
+    ] {
+        let error = bench
+            .sequencer
+            .recall(note.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(words), "{note}: {error}");
+        assert_eq!(bench.sequencer.streams(), 1);
+    }
+    // What it knows itself, it knows better.
+    bench.arrive(2);
+    assert_eq!(bench.sequencer.recall(&note).unwrap(), 0);
+    assert_eq!(bench.arrive(2), [(2, "duplicate")]);
 }
 
 // ---- against a model of a broker
@@ -313,7 +474,7 @@ impl Broker {
                     );
                     self.unacknowledged.remove(&item);
                 }
-                Outcome::Copy(_) => {}
+                Outcome::Copy(_) | Outcome::NoRoom(_) => {}
             }
         }
         Ok(())
@@ -348,7 +509,7 @@ proptest! {
             prop_assert!(sequencer.streams() <= limits.streams.max(3));
         }
         // From here the broker redelivers everything every 5 s until it is acknowledged.
-        for _ in 0..8 {
+        for _ in 0..40 {
             let mut out = Vec::new();
             for id in broker.unacknowledged.clone() {
                 deliver(&mut sequencer, id, now, &mut out);
@@ -388,14 +549,14 @@ proptest! {
             take(&mut sequencer, out);
         }
         let mut out = Vec::new();
-        sequencer.expire(now + Duration::from_secs(1), &mut out);
+        sequencer.expire(now + WAIT, &mut out);
         take(&mut sequencer, out);
         prop_assert_eq!(admitted, (first..first + 40).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_delayed_event_holds_its_stream_for_the_wait_and_no_longer(delay_ms in 0u64..3000, missing in 2u64..20) {
-        let mut bench = Bench::new(Limits::default());
+        let mut bench = Bench::new(Limits { reorder_wait: Duration::from_secs(1), ..Limits::default() });
         let start = bench.now;
         let mut admitted = Vec::new();
         let mut late = false;
