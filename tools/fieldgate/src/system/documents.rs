@@ -231,7 +231,7 @@ pub(crate) fn hub_configuration(places: &Places, delivery: Delivery) -> Result<S
             )
         })
         .collect();
-    let document = serde_json::json!({
+    let mut document = serde_json::json!({
         "name": "demo-hub",
         "version": "1",
         "hub": {
@@ -250,6 +250,10 @@ pub(crate) fn hub_configuration(places: &Places, delivery: Delivery) -> Result<S
         "commands_topic": "commands",
         "dead_letter_topic": "deadletter",
     });
+    if delivery == Delivery::Lanes {
+        // An event that waits blocks its lane, perhaps for the one it waits for.
+        document["intake"] = serde_json::json!({"reorder_wait": "1s"});
+    }
     Ok(serde_yaml_ng::to_string(&document)?)
 }
 
