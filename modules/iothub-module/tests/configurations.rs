@@ -71,7 +71,8 @@ fn a_short_document_means_the_same_as_the_defaults_written_out() {
 
 #[test]
 fn the_defaults_fit_what_the_broker_is_told() {
-    let intake = load("least.yaml").unwrap().configuration.intake;
+    let configuration = load("least.yaml").unwrap().configuration;
+    let intake = &configuration.intake;
     assert!(
         intake.reorder_wait.get() >= 2 * broker_setup::ACK_WAIT,
         "what a killed sidecar held comes too late"
