@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use store_forward::{Priority, Queue, QueueError, Sequence, StoredItem};
@@ -18,6 +19,34 @@ const READ_BYTES: usize = 256 * 1024;
 const NO_BACKLOG: u64 = 500;
 /// Wait after a failure of the queue's storage.
 const STORAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// Which items a sender sends.
+#[derive(Clone)]
+pub struct Mine(Arc<dyn Fn(&str, &str) -> bool + Send + Sync>);
+
+impl Mine {
+    /// All of them.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::those(|_, _| true)
+    }
+
+    /// Those of which this holds, by their partition key and the name of their route.
+    #[must_use]
+    pub fn those(are: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(are))
+    }
+
+    fn is(&self, item: &StoredItem) -> bool {
+        (self.0)(&item.key, item.route.as_str())
+    }
+}
+
+impl std::fmt::Debug for Mine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mine(..)")
+    }
+}
 
 type Read = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -35,6 +64,8 @@ pub(super) struct Closed;
 /// One priority, live or backlog.
 struct Source {
     class: Class,
+    /// What it begins after.
+    from: Sequence,
     /// Everything up to here was read.
     read_to: Sequence,
     until: Sequence,
@@ -44,6 +75,7 @@ struct Source {
 /// See the module's documentation.
 pub(super) struct Feed {
     queue: Queue,
+    mine: Mine,
     changed: watch::Receiver<Sequence>,
     /// Live before backlog, the highest priority first.
     sources: Vec<Source>,
@@ -54,7 +86,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// What is in the queue now is backlog, unless it is little.
-    pub(super) fn new(queue: Queue) -> Self {
+    pub(super) fn new(queue: Queue, mine: Mine) -> Self {
         let mut changed = queue.changed();
         let last = *changed.borrow_and_update();
         let boundary = if queue.stats().depth > NO_BACKLOG {
@@ -65,6 +97,7 @@ impl Feed {
         let lane = |lane, after, until| {
             Priority::descending().map(move |priority| Source {
                 class: Class { lane, priority },
+                from: after,
                 read_to: after,
                 until,
                 buffer: VecDeque::new(),
@@ -75,6 +108,7 @@ impl Feed {
         let sources = live.chain(backlog).collect();
         Self {
             queue,
+            mine,
             changed,
             sources,
             read: None,
@@ -114,6 +148,16 @@ impl Feed {
             self.look = true;
         }
         Some(item)
+    }
+
+    /// Begins to read at the start again, of the same lines.
+    pub(super) fn rewind(&mut self) {
+        self.read = None;
+        self.look = true;
+        for source in &mut self.sources {
+            source.read_to = source.from;
+            source.buffer.clear();
+        }
     }
 
     /// Starts to read for the first line that is short of items, unless a read runs.
@@ -170,9 +214,9 @@ impl Feed {
             Ok(items) => {
                 source.read_to = items.last().map_or(answer.asked_to, |last| last.sequence);
                 let now = Instant::now();
-                source
-                    .buffer
-                    .extend(items.into_iter().map(|item| (item, now)));
+                let items = items.into_iter();
+                let mine = items.filter(|item| self.mine.is(item));
+                source.buffer.extend(mine.map(|item| (item, now)));
                 Ok(())
             }
             Err(QueueError::Closed) => Err(Closed),
@@ -279,7 +323,7 @@ mod tests {
             .append(items(900..910, Priority::LOWEST))
             .await
             .unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::all());
         queue
             .append(items(910..1010, Priority::DEFAULT))
             .await
@@ -307,7 +351,7 @@ mod tests {
             .append(items(0..2000, Priority::DEFAULT))
             .await
             .unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::all());
         feed.start_read();
         feed.progress().await.unwrap();
         let waiting = feed.waiting();
@@ -329,7 +373,7 @@ mod tests {
     async fn a_little_that_was_left_over_goes_in_front_of_what_is_new() {
         let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
         queue.append(items(0..10, Priority::DEFAULT)).await.unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::all());
         queue
             .append(items(10..20, Priority::DEFAULT))
             .await
@@ -343,7 +387,7 @@ mod tests {
     async fn what_is_done_is_left_out_and_a_closed_queue_is_told() {
         let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
         let sequences = queue.append(items(0..3, Priority::DEFAULT)).await.unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::all());
         feed.start_read();
         feed.progress().await.unwrap();
         feed.skip(|sequence| sequence == sequences[0]);
