@@ -191,7 +191,8 @@ impl Configuration {
         let intake = |configuration: &Self| configuration.intake.max_in_flight;
         let identities = |configuration: &Self| -> Vec<(String, String)> {
             let routes = configuration.routes.iter();
-            let named = routes.filter_map(|route| Some((route.name.clone(), route.identity.clone()?)));
+            let named =
+                routes.filter_map(|route| Some((route.name.clone(), route.identity.clone()?)));
             named.collect()
         };
         let changed = [

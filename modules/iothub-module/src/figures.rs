@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metered::Metered;
 use crate::metrics::{
-    COMPACTIONS, CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE, QUEUED_BY_PRIORITY,
-    QUEUED_BY_ROUTE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS, STORED_BYTES, STORED_EVENTS, WRITTEN_BYTES,
+    COMPACTIONS, CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE,
+    QUEUED_BY_PRIORITY, QUEUED_BY_ROUTE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS, STORED_BYTES,
+    STORED_EVENTS, WRITTEN_BYTES,
 };
 use crate::pace::{Bound, ThrottleState};
 use crate::sender::SenderState;
@@ -113,9 +114,10 @@ impl Figures {
         if let Some(main) = board.identities.first() {
             let sender = main.sender();
             details["hub"]["window"] = json!(sender.window);
-            details["hub"]["puback_ms"] = sender.puback.map_or(Value::Null, |(median, p99)| {
-                json!({"p50": milliseconds(median), "p99": milliseconds(p99)})
-            });
+            details["hub"]["puback_ms"] = sender.puback.map_or(
+                Value::Null,
+                |(median, p99)| json!({"p50": milliseconds(median), "p99": milliseconds(p99)}),
+            );
         }
         if let Some(budget) = &board.budget {
             let state = budget.state();
@@ -146,7 +148,9 @@ impl Figures {
             "restart_needed": *self.restart_needed.borrow(),
             "queue": {"dropping": dropped > 0, "last_error": stats.last_error},
         });
-        if let ThrottleState::Throttled { since } | ThrottleState::QuotaExhausted { since, .. } = throttle {
+        if let ThrottleState::Throttled { since } | ThrottleState::QuotaExhausted { since, .. } =
+            throttle
+        {
             notable["hub"]["throttle_since"] = json!(rfc3339(since));
         }
         let others = board.identities.iter().skip(1).map(|identity| {
@@ -217,8 +221,10 @@ impl Figures {
         }
         for (route, flow) in &stats.routes {
             let route = route.as_str();
-            metrics::gauge!(QUEUED_BY_ROUTE.name, "route" => route.to_owned()).set(float(flow.depth));
-            metrics::counter!(STORED_EVENTS.name, "route" => route.to_owned()).absolute(flow.appended);
+            metrics::gauge!(QUEUED_BY_ROUTE.name, "route" => route.to_owned())
+                .set(float(flow.depth));
+            metrics::counter!(STORED_EVENTS.name, "route" => route.to_owned())
+                .absolute(flow.appended);
         }
         metrics::counter!(STORED_BYTES.name).absolute(stats.appended_bytes);
         metrics::counter!(WRITTEN_BYTES.name).absolute(stats.written_bytes);

@@ -152,8 +152,6 @@ impl Twin for ClientTwin {
 
     async fn report(&self, patch: &Value) -> Result<(), String> {
         let version = self.client.report(patch).await;
-        version
-            .map(|_| ())
-            .map_err(|error| self.told(&error))
+        version.map(|_| ()).map_err(|error| self.told(&error))
     }
 }

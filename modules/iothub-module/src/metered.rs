@@ -173,7 +173,8 @@ impl Metered {
             #[allow(clippy::cast_precision_loss, reason = "2^53 bytes are out of reach")]
             metrics::gauge!(BUDGET_USED.name, "bound" => bound.word()).set(used as f64);
             let holds = state.holds == Some(bound);
-            metrics::gauge!(BUDGET_HOLDS.name, "bound" => bound.word()).set(f64::from(u8::from(holds)));
+            metrics::gauge!(BUDGET_HOLDS.name, "bound" => bound.word())
+                .set(f64::from(u8::from(holds)));
         }
     }
 
@@ -245,9 +246,15 @@ mod tests {
     async fn what_was_spent_outlives_an_orderly_end_exactly_and_a_crash_at_least() {
         let folder = tempfile::tempdir().unwrap();
         let queue = folder.path().join("queue.db");
-        for (is_orderly, least, most) in [(true, 2 * BYTES, 2 * BYTES), (false, 4 * BYTES, 4 * BYTES + 64 * 1024)] {
+        for (is_orderly, least, most) in [
+            (true, 2 * BYTES, 2 * BYTES),
+            (false, 4 * BYTES, 4 * BYTES + 64 * 1024),
+        ] {
             let metered = Metered::open(&queue, options(1 << 20));
-            assert!(!admitted(&metered), "nothing goes that the file does not cover");
+            assert!(
+                !admitted(&metered),
+                "nothing goes that the file does not cover"
+            );
             let shutdown = CancellationToken::new();
             let task = tokio::spawn(Arc::clone(&metered).run(shutdown.clone()));
             for _ in 0..2 {

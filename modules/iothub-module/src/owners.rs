@@ -36,11 +36,16 @@ impl Owners {
     /// What the identity with this index sends.
     #[must_use]
     pub fn mine(self: &Arc<Self>, identity: usize) -> Mine {
-        if self.identities <= 1 {
-            return Mine::all();
-        }
         let owners = Arc::clone(self);
-        Mine::those(move |key, route| owners.owner(key, route) == identity)
+        if self.identities <= 1 {
+            Mine::All
+        } else if self.by_route.is_empty() {
+            Mine::Keys(Arc::new(move |key| owners.shards.owner(key) == identity))
+        } else {
+            Mine::KeysAndRoutes(Arc::new(move |key, route| {
+                owners.owner(key, route) == identity
+            }))
+        }
     }
 
     fn owner(&self, key: &str, route: &str) -> usize {

@@ -130,7 +130,10 @@ impl<H: Hub> Sender<H> {
     #[must_use]
     pub fn new(mut parts: SenderParts<H>, options: SenderOptions) -> Self {
         let batches = Batches::clone(&parts.batches.borrow_and_update());
-        let urgent_from = parts.budget.as_ref().and_then(|budget| budget.urgent_from());
+        let urgent_from = parts
+            .budget
+            .as_ref()
+            .and_then(|budget| budget.urgent_from());
         Self {
             oversize: Oversize::new(parts.queue.clone(), parts.dead_letters.clone()),
             options,

@@ -21,9 +21,7 @@ use crate::metered::Metered;
 use crate::methods::Methods;
 use crate::owners::Owners;
 use crate::publisher::Publisher;
-use crate::sender::{
-    Batches, Ended, LineOptions, Sender, SenderOptions, SenderParts, batches_of,
-};
+use crate::sender::{Batches, Ended, LineOptions, Sender, SenderOptions, SenderParts, batches_of};
 use crate::{cloud_message, desired, dispatch, twin};
 
 /// Wait before the credentials are read again: first and longest.
@@ -195,9 +193,10 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         tasks.spawn(dispatch::run(events, targets, shutdown.clone()));
 
         let sending = &self.configuration.sending;
-        let budget = sending.budget.is_some().then(|| {
-            Metered::open(&self.configuration.queue.path, sending.budget_options())
-        });
+        let budget = sending
+            .budget
+            .is_some()
+            .then(|| Metered::open(&self.configuration.queue.path, sending.budget_options()));
         if let Some(budget) = &budget {
             tasks.spawn(Arc::clone(budget).run(shutdown.clone()));
         }
@@ -223,7 +222,11 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
             // The first has a place of its own in the status.
             let hub = state.take().unwrap_or_default();
             let hub_now = hub.subscribe();
-            let connection = if index == 0 { Some(connection.clone()) } else { None };
+            let connection = if index == 0 {
+                Some(connection.clone())
+            } else {
+                None
+            };
             tasks.spawn(follow(client.state(), hub, connection, shutdown.clone()));
             let parts = SenderParts {
                 hub: client,
@@ -233,7 +236,11 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
                 dead_letters: self.dead_letters.clone(),
                 batches: batches_now.clone(),
                 budget: budget.clone(),
-                refused: if index == 0 { Arc::clone(&refused) } else { Arc::default() },
+                refused: if index == 0 {
+                    Arc::clone(&refused)
+                } else {
+                    Arc::default()
+                },
             };
             let sender = Sender::new(parts, options);
             board.identities.push(IdentityFigures {
@@ -252,7 +259,9 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
                     "not everything on the wire was confirmed; it is sent again after the next start"
                 ),
                 Ended::Stopped => {
-                    anyhow::bail!("the hub's client or the queue stopped while events were being sent")
+                    anyhow::bail!(
+                        "the hub's client or the queue stopped while events were being sent"
+                    )
                 }
             }
         }

@@ -57,7 +57,8 @@ impl From<&BatchConfiguration> for BatchSettings {
 /// The batches of all routes that have one.
 #[must_use]
 pub fn batches_of(routes: &[RouteConfiguration]) -> Batches {
-    let of = |route: &RouteConfiguration| Some((Route::new(&route.name)?, route.batch.as_ref()?.into()));
+    let of =
+        |route: &RouteConfiguration| Some((Route::new(&route.name)?, route.batch.as_ref()?.into()));
     routes.iter().filter_map(of).collect()
 }
 
@@ -167,7 +168,11 @@ impl Packer {
 
     /// The next message, of the urgent ones or of the others.
     pub(super) fn head(&self, is_urgent: bool) -> Option<&Parcel> {
-        let line = if is_urgent { &self.urgent } else { &self.others };
+        let line = if is_urgent {
+            &self.urgent
+        } else {
+            &self.others
+        };
         line.front()
     }
 
@@ -206,7 +211,9 @@ impl Packer {
                 Some(index) => index,
                 None => self.begin(&item, class, &message, &settings, now),
             };
-            let Some(open) = self.open.get_mut(index) else { break };
+            let Some(open) = self.open.get_mut(index) else {
+                break;
+            };
             match open.batch.add(&item.payload, item.sequence) {
                 Ok(()) => {
                     open.properties
@@ -233,7 +240,11 @@ impl Packer {
         now: Instant,
     ) -> usize {
         if self.open.len() >= OPEN
-            && let Some((index, _)) = self.open.iter().enumerate().min_by_key(|(_, open)| open.due)
+            && let Some((index, _)) = self
+                .open
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, open)| open.due)
         {
             self.close(index);
         }
@@ -242,9 +253,7 @@ impl Packer {
             properties: first.properties.clone(),
             ..Message::default()
         };
-        let limit = settings
-            .max_bytes
-            .saturating_sub(properties.size() + NAMED);
+        let limit = settings.max_bytes.saturating_sub(properties.size() + NAMED);
         self.open.push(Open {
             class,
             route: item.route.clone(),
@@ -259,7 +268,9 @@ impl Packer {
     /// An open message takes no more.
     fn close(&mut self, index: usize) {
         let mut open = self.open.swap_remove(index);
-        let Some(finished) = open.batch.finish() else { return };
+        let Some(finished) = open.batch.finish() else {
+            return;
+        };
         let id = match (open.first_id, finished.items.len()) {
             (Some(first), 0 | 1) => Some(first),
             (Some(first), count) => Some(message::id_of_several(&first, count)),
@@ -272,7 +283,12 @@ impl Packer {
             properties: open.properties,
             ..Message::new(finished.payload)
         };
-        self.push(open.class, open.route, Content::Several(finished.items), message);
+        self.push(
+            open.class,
+            open.route,
+            Content::Several(finished.items),
+            message,
+        );
     }
 
     fn single(&mut self, item: StoredItem, class: Class) {
@@ -282,7 +298,10 @@ impl Packer {
     }
 
     fn push(&mut self, class: Class, route: Route, content: Content, message: Message) {
-        let line_bytes = budget::message_bytes(TOPIC + message.size() - message.body.len(), message.body.len());
+        let line_bytes = budget::message_bytes(
+            TOPIC + message.size() - message.body.len(),
+            message.body.len(),
+        );
         let parcel = Parcel {
             class,
             route,

@@ -236,7 +236,7 @@ fn parts(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> SenderPart
         hub: hub.clone(),
         identity: "gate-7".to_owned(),
         queue: queue.clone(),
-        mine: Mine::all(),
+        mine: Mine::All,
         dead_letters: DeadLetters::new(publisher(sidecar), "deadletter".to_owned()),
         batches: watch::channel(Arc::default()).1,
         budget: None,
@@ -492,7 +492,10 @@ async fn a_message_of_several_events_confirms_them_all_also_after_a_loss() {
     assert_eq!(task.await.unwrap(), Ended::Finished);
     assert!(hub.received().len() < 100, "{}", hub.received().len());
     let first = |(_, id): &(u64, String)| id.split('+').next().unwrap().to_owned();
-    assert_eq!(hub.received().iter().map(first).next().unwrap(), "press-1-00000");
+    assert_eq!(
+        hub.received().iter().map(first).next().unwrap(),
+        "press-1-00000"
+    );
     assert_order_per_generation(&hub.received());
 }
 
@@ -507,7 +510,8 @@ async fn a_message_that_is_refused_as_a_whole_goes_in_parts() {
     hub.refuses_lists = true;
     let sidecar = TestSidecar::new();
     let mut parts = parts(&hub, &queue, &sidecar);
-    parts.batches = batches(serde_json::json!([{"name": "trends", "batch": {"max_delay": "10ms"}}]));
+    parts.batches =
+        batches(serde_json::json!([{"name": "trends", "batch": {"max_delay": "10ms"}}]));
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
     until("an empty queue", || queue.stats().depth == 0).await;
@@ -522,7 +526,13 @@ async fn a_message_that_is_refused_as_a_whole_goes_in_parts() {
 async fn each_identity_sends_its_keys_and_one_that_is_down_keeps_nobody_waiting() {
     let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
     let items = |range: std::ops::Range<u64>| {
-        let key = |number: u64| if number.is_multiple_of(2) { "even" } else { "odd" };
+        let key = |number: u64| {
+            if number.is_multiple_of(2) {
+                "even"
+            } else {
+                "odd"
+            }
+        };
         range.map(|number| measured(number, key(number))).collect()
     };
     queue.append(items(0..600)).await.unwrap();
@@ -533,7 +543,7 @@ async fn each_identity_sends_its_keys_and_one_that_is_down_keeps_nobody_waiting(
     let shutdown = CancellationToken::new();
     let start = |hub: &TestHub, mine: &'static str| {
         let mut parts = parts(hub, &queue, &TestSidecar::new());
-        parts.mine = Mine::those(move |key, _| key == mine);
+        parts.mine = Mine::Keys(Arc::new(move |key| key == mine));
         let options = SenderOptions {
             drain: Duration::from_millis(50),
             ..OPTIONS
@@ -554,7 +564,7 @@ async fn each_identity_sends_its_keys_and_one_that_is_down_keeps_nobody_waiting(
     let again = TestHub::new([], 64);
     let shutdown = CancellationToken::new();
     let mut parts = parts(&again, &queue, &TestSidecar::new());
-    parts.mine = Mine::those(|key, _| key == "odd");
+    parts.mine = Mine::KeysAndRoutes(Arc::new(|key, route| key == "odd" && route == "trends"));
     let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
     until("an empty queue", || queue.stats().depth == 0).await;
     shutdown.cancel();

@@ -76,13 +76,18 @@ fn an_event_without_a_batch_is_a_message_at_once() {
     let parcel = packer.take(false).unwrap();
     assert_eq!(numbers(&parcel), [7]);
     assert_eq!(parcel.message.body, measurement("press-1", 7));
-    assert_eq!(parcel.message.content_type.as_deref(), Some("application/json"));
+    assert_eq!(
+        parcel.message.content_type.as_deref(),
+        Some("application/json")
+    );
     assert_eq!(packer.due(), None);
 }
 
 #[test]
 fn events_of_a_route_wait_for_each_other_and_not_longer_than_they_may() {
-    let mut packer = packer(trends(serde_json::json!({"encoding": "compact", "gzip": true, "max_delay": "2s"})));
+    let mut packer = packer(trends(
+        serde_json::json!({"encoding": "compact", "gzip": true, "max_delay": "2s"}),
+    ));
     let begin = Instant::now();
     packer.add(trend(1), LIVE, begin);
     packer.add(trend(2), LIVE, begin + Duration::from_secs(1));
@@ -93,7 +98,10 @@ fn events_of_a_route_wait_for_each_other_and_not_longer_than_they_may() {
     let parcel = packer.take(false).unwrap();
     assert_eq!(numbers(&parcel), [1, 2]);
     let message = &parcel.message;
-    assert_eq!(message.id.as_deref(), Some("modbus-reader:press-1:fast:e1:1+1"));
+    assert_eq!(
+        message.id.as_deref(),
+        Some("modbus-reader:press-1:fast:e1:1+1")
+    );
     assert_eq!(message.content_encoding.as_deref(), Some("gzip"));
     let events = events_of(&parcel);
     assert_eq!(events[1].as_bytes(), measurement("press-1", 2));
@@ -106,11 +114,25 @@ fn events_of_a_route_wait_for_each_other_and_not_longer_than_they_may() {
 fn a_message_says_what_all_its_events_say() {
     let mut packer = packer(trends(serde_json::json!({})));
     let now = Instant::now();
-    packer.add(stored(1, "trends", "type=t&topic=telemetry&line=4"), LIVE, now);
-    packer.add(stored(2, "trends", "type=t&topic=telemetry&line=5"), LIVE, now);
+    packer.add(
+        stored(1, "trends", "type=t&topic=telemetry&line=4"),
+        LIVE,
+        now,
+    );
+    packer.add(
+        stored(2, "trends", "type=t&topic=telemetry&line=5"),
+        LIVE,
+        now,
+    );
     packer.close_due(now + Duration::from_secs(60));
     let parcel = packer.take(false).unwrap();
-    let of = |key: &str| parcel.message.properties.iter().find(|(name, _)| name == key);
+    let of = |key: &str| {
+        parcel
+            .message
+            .properties
+            .iter()
+            .find(|(name, _)| name == key)
+    };
     assert_eq!(of("type").unwrap().1, "t");
     assert_eq!(of("topic").unwrap().1, "telemetry");
     assert_eq!(of("line"), None, "they differ");
@@ -122,7 +144,9 @@ fn a_message_says_what_all_its_events_say() {
 
 #[test]
 fn a_full_message_goes_at_once_and_none_is_larger_than_it_may_be() {
-    let mut packer = packer(trends(serde_json::json!({"max_bytes": "4KiB", "max_delay": "1h"})));
+    let mut packer = packer(trends(
+        serde_json::json!({"max_bytes": "4KiB", "max_delay": "1h"}),
+    ));
     for number in 1..=100 {
         packer.add(trend(number), LIVE, Instant::now());
     }
@@ -136,7 +160,9 @@ fn a_full_message_goes_at_once_and_none_is_larger_than_it_may_be() {
 
 #[test]
 fn what_fits_into_no_message_of_its_route_goes_alone_and_in_its_place() {
-    let mut packer = packer(trends(serde_json::json!({"max_bytes": "1KiB", "max_delay": "1h"})));
+    let mut packer = packer(trends(
+        serde_json::json!({"max_bytes": "1KiB", "max_delay": "1h"}),
+    ));
     let now = Instant::now();
     packer.add(trend(1), LIVE, now);
     let mut large = trend(2);
@@ -160,7 +186,10 @@ fn what_the_hub_refused_together_goes_one_by_one() {
     packer.clear();
     packer.send_alone(vec![Sequence(1)]);
     packer.add(trend(1), LIVE, Instant::now());
-    assert!(matches!(packer.take(false).unwrap().content, Content::One(_)));
+    assert!(matches!(
+        packer.take(false).unwrap().content,
+        Content::One(_)
+    ));
 }
 
 #[test]
@@ -180,7 +209,10 @@ fn ids_of_several_stay_within_what_iot_hub_takes() {
     assert_eq!(message::id_of_several("a:1", 3), "a:1+2");
     let long = message::id_of_several(&"x".repeat(MESSAGE_ID_CHARS), 3);
     assert!(long.len() <= MESSAGE_ID_CHARS);
-    assert_ne!(long, message::id_of_several(&"x".repeat(MESSAGE_ID_CHARS), 4));
+    assert_ne!(
+        long,
+        message::id_of_several(&"x".repeat(MESSAGE_ID_CHARS), 4)
+    );
 }
 
 proptest! {
