@@ -6,12 +6,12 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::error::{AppendError, QueueError};
-use crate::item::{NewItem, Sequence, StoredItem};
+use crate::item::{Found, NewItem, Sequence};
 use crate::read::Selection;
 
 pub(crate) type AppendReply = oneshot::Sender<Result<Vec<Sequence>, AppendError>>;
 pub(crate) type RemoveReply = oneshot::Sender<Result<(), QueueError>>;
-pub(crate) type ReadReply = oneshot::Sender<Result<Vec<StoredItem>, QueueError>>;
+pub(crate) type ReadReply = oneshot::Sender<Result<Found, QueueError>>;
 
 #[derive(Debug)]
 pub(crate) enum Command {

@@ -168,6 +168,16 @@ pub struct StoredItem {
     pub lifetime: Option<Duration>,
 }
 
+/// What a read of some keys gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// In the order of their sequence.
+    pub items: Vec<StoredItem>,
+    /// Nothing up to here is left to be read: the next read goes on after it. Never below where the read began, and never
+    /// above the last number that the queue had given out.
+    pub looked_to: Sequence,
+}
+
 impl StoredItem {
     /// Bytes of all parts together, as [`NewItem::size`].
     pub fn size(&self) -> usize {

@@ -114,7 +114,7 @@ mod writer;
 
 pub use age::{Clock, Reading, SystemClock};
 pub use error::{AppendError, OpenError, QueueError};
-pub use item::{NewItem, Priority, Route, Sequence, StoredItem};
+pub use item::{Found, NewItem, Priority, Route, Sequence, StoredItem};
 pub use options::{QueueOptions, WhenFull};
 pub use queue::Queue;
 pub use stats::{DropReason, Dropped, Flow, PriorityStats, QueueStats};

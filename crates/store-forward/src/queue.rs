@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, Work, Write};
 use crate::error::{AppendError, OpenError, QueueError};
-use crate::item::{NewItem, Priority, Sequence, StoredItem};
+use crate::item::{Found, NewItem, Priority, Sequence, StoredItem};
 use crate::options::QueueOptions;
-use crate::read::Selection;
+use crate::read::{Selection, Wanted};
 use crate::space::{Estimate, Space};
 use crate::stats::{Counters, PriorityStats, QueueStats};
 use crate::writer;
@@ -115,8 +115,10 @@ impl Queue {
             until: Sequence::END,
             max_items,
             max_bytes,
+            wanted: None,
         })
         .await
+        .map(|found| found.items)
     }
 
     /// Reads items of one priority in the order of their sequence, after `after` and up to and with `until`; otherwise as
@@ -143,11 +145,45 @@ impl Queue {
             until,
             max_items,
             max_bytes,
+            wanted: None,
+        })
+        .await
+        .map(|found| found.items)
+    }
+
+    /// Reads as [`read_priority`](Queue::read_priority), but only items of keys that are `wanted`. Looks at 4,096 rows at most,
+    /// and says how far it came: an answer without items means that there are none up to there, not that there are none.
+    ///
+    /// An item that is not wanted is neither copied nor verified, only its key is read. Damage to a key may thus lead to another
+    /// reader: one of them meets the row and removes it if together they want every key.
+    ///
+    /// `wanted` is called on the queue's thread, once or twice for each row that is looked at: it must be quick and must not
+    /// panic.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn read_priority_of(
+        &self,
+        priority: Priority,
+        after: Sequence,
+        until: Sequence,
+        max_items: usize,
+        max_bytes: usize,
+        wanted: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<Found, QueueError> {
+        self.select(Selection {
+            priority: Some(priority),
+            after,
+            until,
+            max_items,
+            max_bytes,
+            wanted: Some(Wanted(Box::new(wanted))),
         })
         .await
     }
 
-    async fn select(&self, selection: Selection) -> Result<Vec<StoredItem>, QueueError> {
+    async fn select(&self, selection: Selection) -> Result<Found, QueueError> {
         let (reply, answer) = oneshot::channel();
         self.commands
             .send(Command::Read { selection, reply })

@@ -35,6 +35,12 @@ pub(crate) const ROWS: [&str; Priority::COUNT] = per_priority!(
     " WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence"
 );
 
+/// Keys of rows after a number and up to another. Reads no overflow pages, unless a key has them.
+pub(crate) const KEYS: [&str; Priority::COUNT] = per_priority!(
+    "SELECT sequence, key FROM ",
+    " WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence"
+);
+
 /// Size of an item in SQL. Does not read overflow pages.
 macro_rules! size {
     () => {

@@ -217,6 +217,48 @@ async fn rows_of_items_that_are_gone_stay_out_of_sight() {
     queue.close().await.unwrap();
 }
 
+/// A reader of some keys removes what is damaged of them, and does not look at the rest.
+#[tokio::test]
+async fn only_rows_of_wanted_keys_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(&folder, WhenFull::Reject);
+    let keyed = |(number, item): (usize, NewItem)| NewItem {
+        key: ["a", "b"][number % 2].to_owned(),
+        ..item
+    };
+    let items = items(20, 100).into_iter().enumerate().map(keyed).collect();
+    queue.append(items).await.unwrap();
+    queue
+        .tamper(|store| {
+            store
+                .connection
+                .execute_batch(
+                    "UPDATE item SET payload = x'00' WHERE sequence IN (5, 6);
+                     UPDATE item SET key = 'b' WHERE sequence = 7;",
+                )
+                .unwrap()
+        })
+        .await;
+    for (key, sound, lost) in [("a", 8, 1), ("b", 9, 3)] {
+        let wanted = move |found: &str| found == key;
+        let found = queue
+            .read_priority_of(
+                Default::default(),
+                Sequence::START,
+                Sequence::END,
+                99,
+                usize::MAX,
+                wanted,
+            )
+            .await
+            .unwrap();
+        assert_eq!(found.items.len(), sound);
+        assert_eq!(found.looked_to, Sequence(20));
+        let stats = queue.stats();
+        assert_eq!((stats.depth, stats.corrupt_rows), (20 - lost, lost));
+    }
+}
+
 /// A row that does not match its checksum, with everything else in order.
 #[tokio::test]
 async fn a_damaged_row_is_passed_over() {

@@ -329,7 +329,7 @@ impl Writer {
         }
         let result = self.with_store(|store| {
             let now = store.now();
-            read::read(store, selection, now)
+            read::read(store, &selection, now)
         });
         let result = result.map(|batch: Batch| {
             let damaged = batch.damaged;
@@ -342,7 +342,7 @@ impl Writer {
                 self.counters.count(&Changes { dropped_expired: batch.expired, ..Changes::default() });
                 self.count_content();
             }
-            batch.items
+            batch.found
         });
         let _ = reply.send(result.map_err(QueueError::from));
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::configuration::{Configuration, Destination, QueueConfiguration, WhenFull};
 use crate::dead_letter::DeadLetters;
-use crate::figures::{self, Figures, HubState};
+use crate::figures::{self, Board, Figures, HubState};
 use crate::intake::{Intake, Settings};
 use crate::methods::Methods;
 use crate::publisher::Publisher;
@@ -58,6 +58,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let (in_force, in_force_now) = watch::channel(Arc::clone(&first));
     let (restart, restart_needed) = watch::channel(Vec::new());
     let (hub_state, hub_state_now) = watch::channel(HubState::default());
+    let (board, board_now) = watch::channel(Board::default());
     let (own, own_status) = watch::channel(Value::Null);
     let publisher = Arc::new(Publisher::new(
         Arc::clone(&sidecar),
@@ -66,7 +67,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
         &module,
     ));
     let dead_letters = DeadLetters::new(Arc::clone(&publisher), first.dead_letter_topic.clone());
-    let figures = Figures::new(queue.clone(), hub_state_now, restart_needed);
+    let figures = Figures::new(queue.clone(), hub_state_now, board_now, restart_needed);
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let queued = subscribe(&*sidecar, &first, Destination::Queue);
@@ -110,6 +111,7 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
         methods,
         own_status,
         state: hub_state,
+        board,
     };
     subscriptions_health.ready();
     tasks.spawn(hub_side.run(shutdown.clone()));

@@ -190,6 +190,12 @@ impl Configuration {
     #[must_use]
     pub fn restart_needed_for(&self, new: &Self) -> Vec<&'static str> {
         let intake = |configuration: &Self| configuration.intake.max_in_flight;
+        let identities = |configuration: &Self| -> Vec<(String, String)> {
+            let routes = configuration.routes.iter();
+            let named =
+                routes.filter_map(|route| Some((route.name.clone(), route.identity.clone()?)));
+            named.collect()
+        };
         let changed = [
             ("hub", self.hub != new.hub),
             ("queue", self.queue != new.queue),
@@ -202,6 +208,7 @@ impl Configuration {
             ),
             ("intake.max_in_flight", intake(self) != intake(new)),
             ("sending", self.sending != new.sending),
+            ("routes[].identity", identities(self) != identities(new)),
         ];
         changed
             .into_iter()

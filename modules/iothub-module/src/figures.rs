@@ -1,20 +1,25 @@
 //! What the module tells about itself: gauges for Prometheus, details for the status.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use measurement::rfc3339_micros;
 use module_runtime::StatusPublisher;
 use serde_json::{Value, json};
-use store_forward::{Queue, QueueStats};
+use store_forward::{Priority, Queue, QueueStats};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::metered::Metered;
 use crate::metrics::{
-    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE, QUEUED_EVENTS, RECONNECTS,
-    STORAGE_ERRORS,
+    COMPACTIONS, CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE,
+    QUEUED_BY_PRIORITY, QUEUED_BY_ROUTE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS, STORED_BYTES,
+    STORED_EVENTS, WRITTEN_BYTES,
 };
+use crate::pace::{Bound, ThrottleState};
+use crate::sender::SenderState;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Figures that change all the time go into the status only so often; what matters goes at once.
@@ -35,10 +40,37 @@ pub struct HubState {
     pub last_error: Option<String>,
 }
 
+/// What sends, once the credentials are there.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    /// The identity in `hub` first.
+    pub identities: Vec<IdentityFigures>,
+    /// The byte budget, if there is one.
+    pub budget: Option<Arc<Metered>>,
+}
+
+/// One identity.
+#[derive(Debug, Clone)]
+pub struct IdentityFigures {
+    /// As the hub knows it.
+    pub name: String,
+    /// Its connection.
+    pub hub: watch::Receiver<HubState>,
+    /// Its sender.
+    pub sender: Arc<Mutex<SenderState>>,
+}
+
+impl IdentityFigures {
+    fn sender(&self) -> SenderState {
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where the figures come from.
 #[derive(Debug, Clone)]
 pub struct Figures {
     queue: Queue,
+    board: watch::Receiver<Board>,
     hub: watch::Receiver<HubState>,
     restart_needed: watch::Receiver<Vec<&'static str>>,
 }
@@ -49,10 +81,12 @@ impl Figures {
     pub fn new(
         queue: Queue,
         hub: watch::Receiver<HubState>,
+        board: watch::Receiver<Board>,
         restart_needed: watch::Receiver<Vec<&'static str>>,
     ) -> Self {
         Self {
             queue,
+            board,
             hub,
             restart_needed,
         }
@@ -73,7 +107,24 @@ impl Figures {
             "dropped_downgrade": stats.dropped_downgrade,
             "corrupt_rows": stats.corrupt_rows,
             "last_error": stats.last_error,
+            "by_priority": by_priority(&stats),
+            "by_route": by_route(&stats),
         });
+        let board = self.board.borrow();
+        if let Some(main) = board.identities.first() {
+            let sender = main.sender();
+            details["hub"]["window"] = json!(sender.window);
+            details["hub"]["puback_ms"] = sender.puback.map_or(
+                Value::Null,
+                |(median, p99)| json!({"p50": milliseconds(median), "p99": milliseconds(p99)}),
+            );
+        }
+        if let Some(budget) = &board.budget {
+            let state = budget.state();
+            let bound = |(used, bound): (u64, Option<u64>)| json!({"bytes": used, "of": bound});
+            details["budget"]["minute"] = bound(state.minute);
+            details["budget"]["month"] = bound(state.month);
+        }
         details
     }
 
@@ -85,14 +136,41 @@ impl Figures {
             + stats.dropped_expired
             + stats.dropped_downgrade
             + stats.corrupt_rows;
-        json!({
+        let board = self.board.borrow();
+        let main = board.identities.first();
+        let throttle = main.map_or(ThrottleState::Free, |main| main.sender().throttle);
+        let mut notable = json!({
             "hub": {
-                "connected_since": hub.connected_since.map(|since| rfc3339_micros(OffsetDateTime::from(since))),
+                "connected_since": hub.connected_since.map(rfc3339),
                 "error": hub.last_error,
+                "throttle": throttle.word(),
             },
             "restart_needed": *self.restart_needed.borrow(),
             "queue": {"dropping": dropped > 0, "last_error": stats.last_error},
-        })
+        });
+        if let ThrottleState::Throttled { since } | ThrottleState::QuotaExhausted { since, .. } =
+            throttle
+        {
+            notable["hub"]["throttle_since"] = json!(rfc3339(since));
+        }
+        let others = board.identities.iter().skip(1).map(|identity| {
+            let hub = identity.hub.borrow();
+            json!({
+                "name": identity.name,
+                "connected_since": hub.connected_since.map(rfc3339),
+                "error": hub.last_error,
+                "throttle": identity.sender().throttle.word(),
+            })
+        });
+        let others: Vec<Value> = others.collect();
+        if !others.is_empty() {
+            notable["identities"] = Value::Array(others);
+        }
+        if let Some(budget) = &board.budget {
+            let holds = budget.state().holds.map(Bound::word);
+            notable["budget"] = json!({"holds": holds});
+        }
+        notable
     }
 
     /// Without events nothing would say that the queue takes none: a trial at the start, and until one succeeds.
@@ -122,17 +200,61 @@ impl Figures {
         });
         metrics::counter!(RECONNECTS.name).absolute(hub.connections.saturating_sub(1));
         metrics::counter!(STORAGE_ERRORS.name).absolute(stats.storage_errors);
-        let dropped = [
-            ("oldest", stats.dropped_oldest),
-            ("newest", stats.dropped_newest),
-            ("expired", stats.dropped_expired),
+        for (reason, count) in [
             ("downgrade", stats.dropped_downgrade),
             ("corrupt-row", stats.corrupt_rows),
-        ];
-        for (reason, count) in dropped {
+        ] {
             metrics::counter!(DROPPED.name, "reason" => reason).absolute(count);
         }
+        for dropped in &stats.drops {
+            metrics::counter!(
+                DROPPED.name,
+                "reason" => dropped.reason.as_str(),
+                "priority" => dropped.priority.to_string(),
+                "route" => dropped.route.as_str().to_owned()
+            )
+            .absolute(dropped.items);
+        }
+        for (priority, of) in Priority::descending().rev().zip(&stats.priorities) {
+            metrics::gauge!(QUEUED_BY_PRIORITY.name, "priority" => priority.to_string())
+                .set(float(of.flow.depth));
+        }
+        for (route, flow) in &stats.routes {
+            let route = route.as_str();
+            metrics::gauge!(QUEUED_BY_ROUTE.name, "route" => route.to_owned())
+                .set(float(flow.depth));
+            metrics::counter!(STORED_EVENTS.name, "route" => route.to_owned())
+                .absolute(flow.appended);
+        }
+        metrics::counter!(STORED_BYTES.name).absolute(stats.appended_bytes);
+        metrics::counter!(WRITTEN_BYTES.name).absolute(stats.written_bytes);
+        metrics::counter!(COMPACTIONS.name).absolute(stats.compactions);
     }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    rfc3339_micros(OffsetDateTime::from(time))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// Events by priority, where there are any.
+fn by_priority(stats: &QueueStats) -> Value {
+    let all = Priority::descending().rev().zip(&stats.priorities);
+    let some = all.filter(|(_, of)| of.flow.depth > 0);
+    some.map(|(priority, of)| (priority.to_string(), json!(of.flow.depth)))
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
+}
+
+/// Events by route, where there are any.
+fn by_route(stats: &QueueStats) -> Value {
+    let some = stats.routes.iter().filter(|(_, flow)| flow.depth > 0);
+    some.map(|(route, flow)| (route.as_str().to_owned(), json!(flow.depth)))
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
 }
 
 /// Keeps gauges and status up to date until `shutdown`; `own` gets the whole status for the twin.

@@ -83,6 +83,17 @@ fn attributes(envelope: &Envelope<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The id of a message with several events, of which the first has the message id `first`.
+#[must_use]
+pub fn id_of_several(first: &str, count: usize) -> String {
+    let more = format!("+{}", count.saturating_sub(1));
+    let room = MESSAGE_ID_CHARS.saturating_sub(more.len());
+    match first.get(..room) {
+        Some(_) if first.len() > room => message_id(&format!("{first}{more}")),
+        _ => format!("{first}{more}"),
+    }
+}
+
 /// An event's id as IoT Hub takes it: at most 128 characters of letters, digits and `- : . + % _ # * ? ! ( ) , = @ ; $ '` (device guide,
 /// message format), with `/` as `:`. Where more had to change, a hash of the id keeps it unique. It stays as it is: what waits in the queue gets
 /// its id anew each time it is sent, and must have the same one after an update.

@@ -2,13 +2,19 @@
 
 module_runtime::figures! {
     QUEUED_EVENTS = gauge "fieldgate_iothub_module_queued_events", "Events in the queue";
+    QUEUED_BY_PRIORITY = gauge "fieldgate_iothub_module_queued_by_priority_events", "Events in the queue, by priority";
+    QUEUED_BY_ROUTE = gauge "fieldgate_iothub_module_queued_by_route_events", "Events in the queue, by route";
     QUEUE_WRITABLE = gauge "fieldgate_iothub_module_queue_writable", "1 while the last write of the queue is safe on its disk";
     QUEUE_BYTES = gauge "fieldgate_iothub_module_queue_bytes", "The queue's file and log on disk";
     QUEUE_OLDEST_AGE = gauge "fieldgate_iothub_module_queue_oldest_age_seconds", "How long the oldest event has been in the queue";
     CONNECTED = gauge "fieldgate_iothub_module_connected", "1 while there is a connection to the hub";
     RECONNECTS = counter "fieldgate_iothub_module_reconnects_total", "Connections to the hub after the first";
     STORAGE_ERRORS = counter "fieldgate_iothub_module_storage_errors_total", "Failures of the queue's disk";
-    DROPPED = counter "fieldgate_iothub_module_dropped_total", "Events lost from the queue, by reason, and those that a route drops";
+    COMPACTIONS = counter "fieldgate_iothub_module_queue_compactions_total", "How often the queue's file was made smaller after a backlog had drained";
+    STORED_EVENTS = counter "fieldgate_iothub_module_stored_events_total", "Events stored in the queue, by route";
+    STORED_BYTES = counter "fieldgate_iothub_module_stored_bytes_total", "Bytes of the events stored in the queue";
+    WRITTEN_BYTES = counter "fieldgate_iothub_module_written_bytes_total", "Bytes that the queue gave to the file system, log and database";
+    DROPPED = counter "fieldgate_iothub_module_dropped_total", "Events lost from the queue, by reason, priority and route, and those that a route drops";
     ROUTED = counter "fieldgate_iothub_module_routed_total", "Events by the route they took, dropped ones too";
     RECEIVED = counter "fieldgate_iothub_module_received_events_total", "Events from the broker, copies included";
     DUPLICATES = counter "fieldgate_iothub_module_duplicates_total", "Copies of stored events, left out";
@@ -19,11 +25,11 @@ module_runtime::figures! {
     DEAD_LETTERS = counter "fieldgate_iothub_module_dead_letters_total", "Events that can never be sent, by reason";
     SENT = counter "fieldgate_iothub_module_sent_total", "Messages confirmed by the hub";
     PUBACK = histogram "fieldgate_iothub_module_puback_seconds", "From sending a message to the hub's confirmation";
-    WINDOW = gauge "fieldgate_iothub_module_window_messages", "Messages that may wait for the hub's confirmation at a time";
-    THROTTLE = gauge "fieldgate_iothub_module_throttle_state", "0 while the hub takes all, 1 while it throttles, 2 while the quota of the day is used up";
+    WINDOW = gauge "fieldgate_iothub_module_window_messages", "Messages that may wait for the hub's confirmation at a time, by identity";
+    THROTTLE = gauge "fieldgate_iothub_module_throttle_state", "0 while the hub takes all, 1 while it throttles, 2 while the quota of the day is used up, by identity";
     BUDGET_USED = gauge "fieldgate_iothub_module_budget_used_bytes", "Bytes counted by the budget in the last minute and in the month, by bound";
     BUDGET_HOLDS = gauge "fieldgate_iothub_module_budget_holds", "1 while a bound of the budget keeps messages back, by bound";
-    SENT_EVENTS = counter "fieldgate_iothub_module_sent_events_total", "Events confirmed by the hub, by priority and lane";
+    SENT_EVENTS = counter "fieldgate_iothub_module_sent_events_total", "Events confirmed by the hub, by priority, lane (live, backlog) and route";
     METHODS = counter "fieldgate_iothub_module_methods_total", "Direct methods, by status of the answer";
     CLOUD_MESSAGES = counter "fieldgate_iothub_module_cloud_messages_total", "Cloud-to-device messages handed on";
 }

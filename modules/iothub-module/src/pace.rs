@@ -9,9 +9,10 @@
 //! | [`Schedule`] | which priority is next, and whether live data or the backlog |
 //! | [`Shards`] | by which identity an event goes |
 //!
-//! Together, for each identity: while [`Window::has_room`] and [`Throttle::pace`] lets it, the lines whose head [`Budget::admit`] lets go and
-//! whose key has a [`Route::By`] this identity are the [`Waiting`] of [`Schedule::next`]; what that names is sent. Each PUBACK goes to the
-//! window, the watchdog and the throttle; each lost connection to the window and the throttle.
+//! Together, for each identity: while [`Window::has_room`] and [`Throttle::pace`] lets it, what waits of the keys that [`Shards::owner`] gives to
+//! this identity is the [`Waiting`] of [`Schedule::next`]; what that names becomes a message, alone or with others, and the message is sent when
+//! [`Budget::admit`] lets it go. Each PUBACK goes to the window, the watchdog and the throttle; each lost connection to the window and the
+//! throttle.
 
 pub mod budget;
 pub mod latency;
@@ -28,7 +29,7 @@ pub use latency::Latency;
 pub use loss::Loss;
 pub use priority::{Priorities, Priority};
 pub use schedule::{Class, Lane, Next, Schedule, ScheduleOptions, Waiting};
-pub use shards::{Identity, Route, Shards, Shipped};
+pub use shards::Shards;
 pub use throttle::{Now, Pace, Throttle, ThrottleEvent, ThrottleState};
 pub use watchdog::{Oldest, Verdict, Watchdog, WatchdogBounds};
 pub use window::{Sent, Window, WindowBounds};

@@ -241,3 +241,76 @@ async fn wide_removals_stay_within_the_log() {
             .collect::<Vec<_>>()
     );
 }
+
+/// What a sender of its own for some of the keys needs.
+#[tokio::test]
+async fn each_reader_gets_the_keys_that_it_wants_and_knows_how_far_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    let big = store_forward::QueueOptions {
+        max_bytes: 16 * MIB,
+        ..options(&path, WhenFull::Reject)
+    };
+    let queue = Queue::open(big).unwrap();
+    let keyed = |id: u64, key: &str, number| NewItem {
+        key: key.to_owned(),
+        ..with(number, id, if id % 7 == 0 { 5000 } else { 20 })
+    };
+    // 5,000 of another key come between, and of another priority.
+    let common = (0..5000).map(|id| keyed(id * 7 + 1, "common", 8));
+    let items: Vec<_> = (0..20)
+        .map(|id| keyed(id, "rare", 8))
+        .chain(common)
+        .chain([keyed(1, "rare", 2), keyed(2, "rare", 8)])
+        .collect();
+    queue.append(items.clone()).await.unwrap();
+    let read = async |key: &'static str, after, until, items, bytes| {
+        let wanted = move |found: &str| found == key;
+        queue
+            .read_priority_of(priority(8), Sequence(after), until, items, bytes, wanted)
+            .await
+            .unwrap()
+    };
+    // By number of items, by bytes, by the bound.
+    let found = read("rare", 0, Sequence::END, 5, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (5, Sequence(5)));
+    assert!(
+        found
+            .items
+            .iter()
+            .zip(&items)
+            .all(|(stored, new)| same(stored, new))
+    );
+    let found = read("rare", 5, Sequence::END, 99, 200).await;
+    assert_eq!((found.items.len(), found.looked_to), (2, Sequence(7)));
+    let found = read("rare", 7, Sequence(12), 99, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (5, Sequence(12)));
+    let found = read("rare", 12, Sequence(12), 99, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (0, Sequence(12)));
+    // So many are looked at, and no more.
+    let found = read("rare", 12, Sequence::END, 99, usize::MAX).await;
+    assert_eq!(found.items.len(), 8);
+    assert_eq!(found.looked_to, Sequence(12 + 4096));
+    let found = read("rare", 4108, Sequence::END, 99, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (1, Sequence(5022)));
+    assert_eq!(found.items[0].id, "2");
+    // What comes later lies after it.
+    let found = read("rare", 5022, Sequence::END, 99, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (0, Sequence(5022)));
+    queue.append(vec![keyed(3, "rare", 8)]).await.unwrap();
+    let found = read("rare", 5022, Sequence::END, 99, usize::MAX).await;
+    assert_eq!((found.items.len(), found.looked_to), (1, Sequence(5023)));
+    // Bytes end a read in front of an item; what was looked at before it is done.
+    let found = read("common", 0, Sequence(40), 99, 50).await;
+    assert_eq!((found.items.len(), found.looked_to), (1, Sequence(21)));
+    let none = queue
+        .read_priority_of(priority(8), Sequence::START, Sequence::END, 0, 0, |_| true)
+        .await
+        .unwrap();
+    assert_eq!((none.items.len(), none.looked_to), (0, Sequence::START));
+    let other = queue
+        .read_priority_of(priority(9), Sequence(5), Sequence::END, 9, 99, |_| true)
+        .await
+        .unwrap();
+    assert_eq!((other.items.len(), other.looked_to), (0, Sequence(5023)));
+}

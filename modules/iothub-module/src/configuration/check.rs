@@ -155,9 +155,10 @@ fn routes(configuration: &Configuration, problems: &mut Problems) {
         .map(|subscription| subscription.topic.as_str())
         .collect();
     let topics: Vec<&str> = topics.into_iter().collect();
+    let names = configuration.identity_names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let surroundings = Surroundings {
-        // The hub has one identity, which has no name.
-        identities: Some(&[]),
+        identities: Some(&names),
         topics: Some(&topics),
     };
     routes::check(

@@ -6,7 +6,7 @@ use module_runtime::configuration::{ByteSize, Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{HubConfiguration, SecretReference};
+use super::{Configuration, HubConfiguration, SecretReference};
 use crate::pace::{BudgetOptions, Priority, ScheduleOptions, WatchdogBounds, WindowBounds};
 
 /// How events are sent.
@@ -238,6 +238,23 @@ impl HubConfiguration {
             key_file: identity.key_file.clone(),
             ..self.clone()
         }
+    }
+}
+
+impl Configuration {
+    /// The names of those identities that are given in the document: `device` or `device/module`. One that is a connection string shows its name
+    /// to nobody here.
+    #[must_use]
+    pub fn identity_names(&self) -> Vec<String> {
+        let others = self.sending.identities.iter();
+        let others = others.map(|identity| self.hub.with_identity(identity));
+        std::iter::once(self.hub.clone())
+            .chain(others)
+            .filter_map(|hub| match (hub.device, hub.module) {
+                (Some(device), Some(module)) => Some(format!("{device}/{module}")),
+                (device, _) => device,
+            })
+            .collect()
     }
 }
 

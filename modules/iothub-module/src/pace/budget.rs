@@ -240,14 +240,21 @@ impl Budget {
         self.minute.spend(bytes, self.options.per_minute, now.at);
     }
 
-    /// The figure to store, when it is time to: at the first bytes, in a new month, and when half of what the stored figure was ahead is
-    /// used. Store it whole (a new file in place of the old one), then tell [`Budget::saved`].
+    /// Whether the stored figure covers `bytes` more. Until it does, they must not be spent, or a crash would make the figure smaller.
     #[must_use]
-    pub fn to_save(&self) -> Option<Saved> {
+    pub fn is_covered(&self, bytes: u64) -> bool {
+        self.options.per_month.is_none() || self.spent.saturating_add(bytes) <= self.covered
+    }
+
+    /// The figure to store, when it is time to: at the first bytes, in a new month, when half of what the stored figure was ahead is used, and
+    /// when it does not cover the `next` bytes. Store it whole (a new file in place of the old one), then tell [`Budget::saved`].
+    #[must_use]
+    pub fn to_save(&self, next: u64) -> Option<Saved> {
         // Without a bound nobody would look at it.
         self.options.per_month?;
-        (self.spent.saturating_add(self.ahead() / 2) > self.covered).then(|| Saved {
-            bytes: self.spent.saturating_add(self.ahead()),
+        let wanted = next.max(self.ahead() / 2);
+        (self.spent.saturating_add(wanted) > self.covered).then(|| Saved {
+            bytes: self.spent.saturating_add(self.ahead().max(next)),
             ..self.exact()
         })
     }

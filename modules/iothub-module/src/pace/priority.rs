@@ -22,10 +22,22 @@ impl Priorities {
         Self(self.0 & !(1 << priority.get()))
     }
 
+    /// Without those in `other`.
+    #[must_use]
+    pub fn but_not(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether `priority` is in it.
     #[must_use]
     pub fn has(self, priority: Priority) -> bool {
         self.0 & 1 << priority.get() != 0
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether there is none in it.

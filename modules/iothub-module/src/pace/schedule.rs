@@ -57,6 +57,16 @@ pub struct Waiting {
     pub live_since: Option<Instant>,
 }
 
+impl Waiting {
+    /// What is left when these priorities may not go.
+    #[must_use]
+    pub fn without(mut self, held: Priorities) -> Self {
+        self.live = self.live.but_not(held);
+        self.backlog = self.backlog.but_not(held);
+        self
+    }
+}
+
 /// Shares and bounds. Percentages above 100 count as 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScheduleOptions {

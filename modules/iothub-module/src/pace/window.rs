@@ -207,13 +207,6 @@ impl Window {
         self.is_round(now).then(|| self.end_round(now))
     }
 
-    /// It failed for a reason of its own: its place is free again.
-    pub fn failed(&mut self, sent: &Sent) {
-        if sent.connection == self.connection {
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
-    }
-
     /// The connection ended. Unless that was `planned`, the window halves, once per connection that was used; the next one may take another way,
     /// so its base is measured anew.
     pub fn ended(&mut self, planned: bool) {

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use store_forward::{Priority, Queue, QueueError, Sequence, StoredItem};
+use store_forward::{Found, Priority, Queue, QueueError, Sequence, StoredItem};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,13 +20,47 @@ const NO_BACKLOG: u64 = 500;
 /// Wait after a failure of the queue's storage.
 const STORAGE_WAIT: Duration = Duration::from_secs(1);
 
+type OfKey = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+type OfKeyAndRoute = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// Which items a sender sends.
+#[derive(Clone)]
+pub enum Mine {
+    /// All of them.
+    All,
+    /// Those of some keys.
+    Keys(OfKey),
+    /// Those of which this holds, by their partition key and the name of their route. Costs more: the queue knows no routes before it has read
+    /// the whole item.
+    KeysAndRoutes(OfKeyAndRoute),
+}
+
+impl Mine {
+    fn is(&self, item: &StoredItem) -> bool {
+        match self {
+            Self::All => true,
+            Self::Keys(mine) => mine(&item.key),
+            Self::KeysAndRoutes(mine) => mine(&item.key, item.route.as_str()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Mine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::All => "All",
+            Self::Keys(_) => "Keys",
+            Self::KeysAndRoutes(_) => "KeysAndRoutes",
+        })
+    }
+}
+
 type Read = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 struct Answer {
     source: usize,
-    /// Nothing up to here is left to be read, if the answer is empty.
     asked_to: Sequence,
-    items: Result<Vec<StoredItem>, QueueError>,
+    found: Result<Found, QueueError>,
 }
 
 /// The queue was closed.
@@ -35,6 +70,8 @@ pub(super) struct Closed;
 /// One priority, live or backlog.
 struct Source {
     class: Class,
+    /// What it begins after.
+    from: Sequence,
     /// Everything up to here was read.
     read_to: Sequence,
     until: Sequence,
@@ -44,6 +81,7 @@ struct Source {
 /// See the module's documentation.
 pub(super) struct Feed {
     queue: Queue,
+    mine: Mine,
     changed: watch::Receiver<Sequence>,
     /// Live before backlog, the highest priority first.
     sources: Vec<Source>,
@@ -54,7 +92,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// What is in the queue now is backlog, unless it is little.
-    pub(super) fn new(queue: Queue) -> Self {
+    pub(super) fn new(queue: Queue, mine: Mine) -> Self {
         let mut changed = queue.changed();
         let last = *changed.borrow_and_update();
         let boundary = if queue.stats().depth > NO_BACKLOG {
@@ -65,6 +103,7 @@ impl Feed {
         let lane = |lane, after, until| {
             Priority::descending().map(move |priority| Source {
                 class: Class { lane, priority },
+                from: after,
                 read_to: after,
                 until,
                 buffer: VecDeque::new(),
@@ -75,6 +114,7 @@ impl Feed {
         let sources = live.chain(backlog).collect();
         Self {
             queue,
+            mine,
             changed,
             sources,
             read: None,
@@ -116,6 +156,16 @@ impl Feed {
         Some(item)
     }
 
+    /// Begins to read at the start again, of the same lines.
+    pub(super) fn rewind(&mut self) {
+        self.read = None;
+        self.look = true;
+        for source in &mut self.sources {
+            source.read_to = source.from;
+            source.buffer.clear();
+        }
+    }
+
     /// Starts to read for the first line that is short of items, unless a read runs.
     pub(super) fn start_read(&mut self) {
         if self.read.is_some() || !self.look {
@@ -126,6 +176,7 @@ impl Feed {
             if let Some(asked_to) = source.next_read(&self.queue) {
                 self.read = Some(read(
                     self.queue.clone(),
+                    self.mine.clone(),
                     index,
                     source,
                     asked_to,
@@ -166,13 +217,13 @@ impl Feed {
     fn filled(&mut self, answer: Answer) -> Result<(), Closed> {
         self.read = None;
         let source = &mut self.sources[answer.source];
-        match answer.items {
-            Ok(items) => {
-                source.read_to = items.last().map_or(answer.asked_to, |last| last.sequence);
+        match answer.found {
+            Ok(Found { items, looked_to }) => {
+                source.read_to = looked_to;
                 let now = Instant::now();
-                source
-                    .buffer
-                    .extend(items.into_iter().map(|item| (item, now)));
+                let items = items.into_iter();
+                let mine = items.filter(|item| self.mine.is(item));
+                source.buffer.extend(mine.map(|item| (item, now)));
                 Ok(())
             }
             Err(QueueError::Closed) => Err(Closed),
@@ -180,6 +231,7 @@ impl Feed {
                 tracing::error!(%error, "the queue cannot be read; trying again");
                 let again = read(
                     self.queue.clone(),
+                    self.mine.clone(),
                     answer.source,
                     source,
                     answer.asked_to,
@@ -208,19 +260,38 @@ impl Source {
     }
 }
 
-fn read(queue: Queue, index: usize, source: &Source, asked_to: Sequence, after: Duration) -> Read {
+fn read(
+    queue: Queue,
+    mine: Mine,
+    index: usize,
+    source: &Source,
+    asked_to: Sequence,
+    after: Duration,
+) -> Read {
     let (priority, from) = (source.class.priority, source.read_to);
     Box::pin(async move {
         if !after.is_zero() {
             tokio::time::sleep(after).await;
         }
-        let items = queue
-            .read_priority(priority, from, asked_to, READ_ITEMS, READ_BYTES)
-            .await;
+        let found = match mine {
+            Mine::Keys(mine) => {
+                let mine = move |key: &str| mine(key);
+                queue
+                    .read_priority_of(priority, from, asked_to, READ_ITEMS, READ_BYTES, mine)
+                    .await
+            }
+            Mine::All | Mine::KeysAndRoutes(_) => queue
+                .read_priority(priority, from, asked_to, READ_ITEMS, READ_BYTES)
+                .await
+                .map(|items| Found {
+                    looked_to: items.last().map_or(asked_to, |last| last.sequence),
+                    items,
+                }),
+        };
         Answer {
             source: index,
             asked_to,
-            items,
+            found,
         }
     })
 }
@@ -279,7 +350,7 @@ mod tests {
             .append(items(900..910, Priority::LOWEST))
             .await
             .unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::All);
         queue
             .append(items(910..1010, Priority::DEFAULT))
             .await
@@ -307,7 +378,7 @@ mod tests {
             .append(items(0..2000, Priority::DEFAULT))
             .await
             .unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::All);
         feed.start_read();
         feed.progress().await.unwrap();
         let waiting = feed.waiting();
@@ -329,7 +400,7 @@ mod tests {
     async fn a_little_that_was_left_over_goes_in_front_of_what_is_new() {
         let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
         queue.append(items(0..10, Priority::DEFAULT)).await.unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::All);
         queue
             .append(items(10..20, Priority::DEFAULT))
             .await
@@ -343,7 +414,7 @@ mod tests {
     async fn what_is_done_is_left_out_and_a_closed_queue_is_told() {
         let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
         let sequences = queue.append(items(0..3, Priority::DEFAULT)).await.unwrap();
-        let mut feed = Feed::new(queue.clone());
+        let mut feed = Feed::new(queue.clone(), Mine::All);
         feed.start_read();
         feed.progress().await.unwrap();
         feed.skip(|sequence| sequence == sequences[0]);

@@ -1,6 +1,6 @@
 //! What is on the wire, and what is confirmed but still has its row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use iothub_client::SendError;
 use metrics::{Counter, Histogram};
-use store_forward::{Queue, QueueError, Sequence, StoredItem};
+use store_forward::{Queue, QueueError, Route, Sequence};
 use tokio::time::Instant;
 
-use super::is_permanent;
 use super::line::{Line, LineOptions};
+use super::packer::Parcel;
 use crate::hub::Connection;
 use crate::metrics::{PUBACK, SENT, SENT_EVENTS};
-use crate::pace::{self, Class, Lane, Priority};
+use crate::pace::{self, Class};
 
 /// One removal takes at most so many rows.
 const REMOVE_ITEMS: usize = 256;
@@ -24,17 +24,23 @@ const STORAGE_WAIT: Duration = Duration::from_secs(1);
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Removal = Work<(Vec<Sequence>, Result<(), QueueError>)>;
-type Sent = (StoredItem, Class, pace::Sent, Result<(), SendError>);
+type Answered = (OnTheWire, Result<(), SendError>);
+
+/// A message that waits for its PUBACK.
+struct OnTheWire {
+    sequences: Vec<Sequence>,
+    class: Class,
+    route: Route,
+    sent: pace::Sent,
+}
 
 /// What happened next.
 #[derive(Debug)]
 pub(super) enum Confirmed {
-    /// A PUBACK came.
-    Acknowledged,
+    /// A PUBACK came, so long after its message was sent.
+    Acknowledged(Duration),
     /// Rows are gone.
     Removed,
-    /// The message can never be sent.
-    TooLarge(StoredItem, SendError),
     /// The connection is lost; the message is still unconfirmed.
     Lost,
     /// The queue was closed.
@@ -43,29 +49,29 @@ pub(super) enum Confirmed {
 
 pub(super) struct Flight<C: Connection> {
     queue: Queue,
-    on_the_wire: FuturesUnordered<Work<Sent>>,
+    on_the_wire: FuturesUnordered<Work<Answered>>,
     unconfirmed: BTreeSet<Sequence>,
     /// Rows that may go.
     confirmed: BTreeSet<Sequence>,
     removal: Option<Removal>,
     line: Line,
     sent: Counter,
-    sent_events: Vec<(Class, Counter)>,
+    sent_events: HashMap<(Class, Route), Counter>,
     puback: Histogram,
     connection: std::marker::PhantomData<fn(C)>,
 }
 
 impl<C: Connection> Flight<C> {
-    pub(super) fn new(queue: Queue, line: LineOptions) -> Self {
+    pub(super) fn new(queue: Queue, line: LineOptions, identity: &str) -> Self {
         Self {
             queue,
             on_the_wire: FuturesUnordered::new(),
             unconfirmed: BTreeSet::new(),
             confirmed: BTreeSet::new(),
             removal: None,
-            line: Line::new(line),
+            line: Line::new(line, identity),
             sent: metrics::counter!(SENT.name),
-            sent_events: sent_events(),
+            sent_events: HashMap::new(),
             puback: metrics::histogram!(PUBACK.name),
             connection: std::marker::PhantomData,
         }
@@ -75,8 +81,18 @@ impl<C: Connection> Flight<C> {
         self.unconfirmed.len()
     }
 
-    pub(super) fn is_confirmed(&self, sequence: Sequence) -> bool {
-        self.confirmed.contains(&sequence)
+    /// Whether the item is confirmed and not removed yet, or still to be confirmed.
+    pub(super) fn holds(&self, sequence: Sequence) -> bool {
+        self.confirmed.contains(&sequence) || self.unconfirmed.contains(&sequence)
+    }
+
+    pub(super) fn is_wire_empty(&self) -> bool {
+        self.on_the_wire.is_empty()
+    }
+
+    /// What the status tells of the line.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Whether the window lets one more message go.
@@ -93,48 +109,49 @@ impl<C: Connection> Flight<C> {
         self.line.dead(Instant::now())
     }
 
-    pub(super) fn add(&mut self, item: StoredItem, class: Class, confirmation: C::Confirmation) {
-        self.unconfirmed.insert(item.sequence);
-        let sent = self.line.sent(Instant::now());
-        self.on_the_wire.push(Box::pin(
-            async move { (item, class, sent, confirmation.await) },
-        ));
+    pub(super) fn add(&mut self, parcel: &Parcel, confirmation: C::Confirmation) {
+        let message = OnTheWire {
+            sequences: parcel.content.sequences(),
+            class: parcel.class,
+            route: parcel.route.clone(),
+            sent: self.line.sent(Instant::now()),
+        };
+        self.unconfirmed.extend(&message.sequences);
+        self.on_the_wire
+            .push(Box::pin(async move { (message, confirmation.await) }));
     }
 
     /// The next thing that happens; never, when nothing is on the wire and no removal runs. Cancel-safe.
     pub(super) async fn next(&mut self) -> Confirmed {
         tokio::select! {
-            (item, class, sent, result) = confirmation(&mut self.on_the_wire) => self.confirm(item, class, &sent, result),
+            (message, result) = confirmation(&mut self.on_the_wire) => self.confirm(message, &result),
             (sequences, result) = removal(&mut self.removal) => self.removed(sequences, result),
         }
     }
 
-    fn confirm(
-        &mut self,
-        item: StoredItem,
-        class: Class,
-        sent: &pace::Sent,
-        result: Result<(), SendError>,
-    ) -> Confirmed {
-        match result {
-            Ok(()) => {
-                self.unconfirmed.remove(&item.sequence);
-                self.confirmed.insert(item.sequence);
-                self.sent.increment(1);
-                if let Some((_, counter)) = self.sent_events.iter().find(|(of, _)| *of == class) {
-                    counter.increment(1);
-                }
-                let took = self.line.acknowledged(sent, Instant::now());
-                self.puback.record(took.as_secs_f64());
-                Confirmed::Acknowledged
-            }
-            Err(error) if is_permanent(&error) => {
-                self.unconfirmed.remove(&item.sequence);
-                self.line.failed(sent);
-                Confirmed::TooLarge(item, error)
-            }
-            Err(_) => Confirmed::Lost,
+    fn confirm(&mut self, message: OnTheWire, result: &Result<(), SendError>) -> Confirmed {
+        if result.is_err() {
+            return Confirmed::Lost;
         }
+        let OnTheWire {
+            sequences,
+            class,
+            route,
+            sent,
+        } = message;
+        for sequence in &sequences {
+            self.unconfirmed.remove(sequence);
+        }
+        let count = sequences.len();
+        self.confirmed.extend(sequences);
+        self.sent.increment(1);
+        self.sent_events
+            .entry((class, route))
+            .or_insert_with_key(|(class, route)| sent_events(*class, route))
+            .increment(u64::try_from(count).unwrap_or(u64::MAX));
+        let took = self.line.acknowledged(&sent, Instant::now());
+        self.puback.record(took.as_secs_f64());
+        Confirmed::Acknowledged(took)
     }
 
     fn removed(&mut self, sequences: Vec<Sequence>, result: Result<(), QueueError>) -> Confirmed {
@@ -166,10 +183,7 @@ impl<C: Connection> Flight<C> {
     /// Waits until nothing is on the wire; what was lost stays unconfirmed.
     pub(super) async fn drain(&mut self) {
         while !self.on_the_wire.is_empty() {
-            if let Confirmed::TooLarge(item, _) = self.next().await {
-                // Nobody takes it here; the next connection meets it again.
-                self.unconfirmed.insert(item.sequence);
-            }
+            self.next().await;
         }
     }
 
@@ -193,16 +207,13 @@ impl<C: Connection> Flight<C> {
     }
 }
 
-fn sent_events() -> Vec<(Class, Counter)> {
-    let lanes = [Lane::Live, Lane::Backlog].into_iter();
-    lanes
-        .flat_map(|lane| Priority::descending().map(move |priority| Class { lane, priority }))
-        .map(|class| {
-            let priority = class.priority.to_string();
-            let counter = metrics::counter!(SENT_EVENTS.name, "priority" => priority, "lane" => class.lane.word());
-            (class, counter)
-        })
-        .collect()
+fn sent_events(class: Class, route: &Route) -> Counter {
+    metrics::counter!(
+        SENT_EVENTS.name,
+        "priority" => class.priority.to_string(),
+        "lane" => class.lane.word(),
+        "route" => route.as_str().to_owned()
+    )
 }
 
 fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Removal {
@@ -215,7 +226,7 @@ fn remove(queue: Queue, sequences: Vec<Sequence>, after: Duration) -> Removal {
     })
 }
 
-async fn confirmation(on_the_wire: &mut FuturesUnordered<Work<Sent>>) -> Sent {
+async fn confirmation(on_the_wire: &mut FuturesUnordered<Work<Answered>>) -> Answered {
     match on_the_wire.next().await {
         Some(sent) => sent,
         None => std::future::pending().await,

@@ -7,7 +7,7 @@ use metrics::Gauge;
 use tokio::time::Instant;
 
 use crate::metrics::WINDOW;
-use crate::pace::{Oldest, Sent, Verdict, Watchdog, WatchdogBounds, Window, WindowBounds};
+use crate::pace::{Latency, Oldest, Sent, Verdict, Watchdog, WatchdogBounds, Window, WindowBounds};
 
 /// Bounds of window and watchdog.
 #[derive(Debug, Clone, Copy)]
@@ -26,17 +26,19 @@ pub(super) struct Line {
     waiting: BTreeMap<u64, Instant>,
     /// The latest in that order that was confirmed.
     confirmed: Option<u64>,
+    latency: Latency,
     size: Gauge,
 }
 
 impl Line {
-    pub(super) fn new(options: LineOptions) -> Self {
+    pub(super) fn new(options: LineOptions, identity: &str) -> Self {
         let line = Self {
             window: Window::new(options.window),
             watchdog: Watchdog::new(options.watchdog),
             waiting: BTreeMap::new(),
             confirmed: None,
-            size: metrics::gauge!(WINDOW.name),
+            latency: Latency::new(),
+            size: metrics::gauge!(WINDOW.name, "identity" => identity.to_owned()),
         };
         line.show();
         line
@@ -58,15 +60,26 @@ impl Line {
         self.waiting.remove(&sent.turn());
         self.confirmed = self.confirmed.max(Some(sent.turn()));
         self.watchdog.acknowledged(took, now.into_std());
+        self.latency.add(took);
         if self.window.acknowledged(sent, now.into_std()).is_some() {
             self.show();
         }
         took
     }
 
-    pub(super) fn failed(&mut self, sent: &Sent) {
-        self.waiting.remove(&sent.turn());
-        self.window.failed(sent);
+    /// Messages that may wait for their PUBACK.
+    pub(super) fn window(&self) -> usize {
+        self.window.size()
+    }
+
+    pub(super) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// How long the oldest message has waited.
+    pub(super) fn waiting(&self, now: Instant) -> Option<Duration> {
+        let (_, sent) = self.waiting.first_key_value()?;
+        Some(now.saturating_duration_since(*sent))
     }
 
     pub(super) fn connected(&mut self) {

@@ -8,7 +8,7 @@ use store_forward::{NewItem, WhenFull};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::*;
-use crate::pace::{WatchdogBounds, WindowBounds};
+use crate::pace::{Loss, WatchdogBounds, WindowBounds};
 use crate::testing::{TestSidecar, publisher, queue, until};
 
 /// What one connection of the test hub does.
@@ -67,10 +67,13 @@ struct TestHub {
     lives: Arc<Mutex<VecDeque<Life>>>,
     window: usize,
     watchdog: Duration,
+    /// Whether it takes no message with a list of events.
+    refuses_lists: bool,
 }
 
 #[derive(Clone, Debug)]
 struct TestConnection {
+    refuses_lists: bool,
     generation: u64,
     record: Arc<Record>,
     life: Life,
@@ -103,6 +106,7 @@ impl TestHub {
             lives: Arc::new(Mutex::new(lives.into_iter().collect())),
             window,
             watchdog: WATCHDOG,
+            refuses_lists: false,
         }
     }
 
@@ -145,6 +149,7 @@ impl Hub for TestHub {
             }
         });
         Ok(TestConnection {
+            refuses_lists: self.refuses_lists,
             generation: self.record.generation.fetch_add(1, Ordering::SeqCst),
             record: Arc::clone(&self.record),
             life,
@@ -154,6 +159,10 @@ impl Hub for TestHub {
             lost,
             pubacks,
         })
+    }
+
+    async fn loss(&self, _: u64) -> Loss {
+        Loss::Network
     }
 }
 
@@ -165,7 +174,8 @@ impl Connection for TestConnection {
     }
 
     async fn publish(&self, message: Message) -> Result<Confirmation, SendError> {
-        if message.body.starts_with(b"too large") {
+        let is_list = message.body.starts_with(b"[");
+        if message.body.starts_with(b"too large") || is_list && self.refuses_lists {
             return Err(SendError::TooLarge {
                 size: 300_000,
                 limit: 262_144,
@@ -221,9 +231,21 @@ fn item(number: usize, payload: &'static str) -> NewItem {
 
 use bytes::Bytes;
 
+fn parts(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> SenderParts<TestHub> {
+    SenderParts {
+        hub: hub.clone(),
+        identity: "gate-7".to_owned(),
+        queue: queue.clone(),
+        mine: Mine::All,
+        dead_letters: DeadLetters::new(publisher(sidecar), "deadletter".to_owned()),
+        batches: watch::channel(Arc::default()).1,
+        budget: None,
+        refused: Arc::default(),
+    }
+}
+
 fn sender(hub: &TestHub, queue: &Queue, sidecar: &Arc<TestSidecar>) -> Sender<TestHub> {
-    let dead_letters = DeadLetters::new(publisher(sidecar), "deadletter".to_owned());
-    Sender::new(hub.clone(), queue.clone(), dead_letters, OPTIONS)
+    Sender::new(parts(hub, queue, sidecar), OPTIONS)
 }
 
 fn assert_order_per_generation(received: &[(u64, String)]) {
@@ -428,4 +450,159 @@ proptest! {
         ids.dedup();
         prop_assert_eq!(ids.len(), before + after);
     }
+}
+
+fn measured(number: u64, key: &str) -> NewItem {
+    NewItem {
+        key: key.to_owned(),
+        id: format!("modbus-reader/{key}/fast/e1/{number}"),
+        properties: Bytes::from(format!("%24.mid={key}-{number:05}&topic=telemetry")),
+        payload: crate::testing::measurement(key, number),
+        route: store_forward::Route::new("trends").unwrap(),
+        ..NewItem::default()
+    }
+}
+
+fn batches(text: serde_json::Value) -> watch::Receiver<Arc<Batches>> {
+    let routes: Vec<routes::RouteConfiguration> = serde_json::from_value(text).unwrap();
+    watch::channel(Arc::new(batches_of(&routes))).1
+}
+
+#[tokio::test]
+async fn a_message_of_several_events_confirms_them_all_also_after_a_loss() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    queue
+        .append((0..500).map(|number| measured(number, "press-1")).collect())
+        .await
+        .unwrap();
+    let breaks = Life {
+        publishes: 3,
+        acknowledges: 1,
+        last_arrives: false,
+    };
+    let hub = TestHub::new([breaks], 64);
+    let mut parts = parts(&hub, &queue, &TestSidecar::new());
+    parts.batches = batches(serde_json::json!([
+        {"name": "trends", "batch": {"encoding": "compact", "max_bytes": "4KiB", "max_delay": "50ms"}},
+    ]));
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
+    until("an empty queue", || queue.stats().depth == 0).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    assert!(hub.received().len() < 100, "{}", hub.received().len());
+    let first = |(_, id): &(u64, String)| id.split('+').next().unwrap().to_owned();
+    assert_eq!(
+        hub.received().iter().map(first).next().unwrap(),
+        "press-1-00000"
+    );
+    assert_order_per_generation(&hub.received());
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_as_a_whole_goes_in_parts() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    let mut items: Vec<NewItem> = (0..4).map(|number| measured(number, "press-1")).collect();
+    // The test hub refuses by the beginning of the body; a list begins with a bracket.
+    items[2].payload = Bytes::from_static(b"too large");
+    queue.append(items).await.unwrap();
+    let mut hub = TestHub::new([], 16);
+    hub.refuses_lists = true;
+    let sidecar = TestSidecar::new();
+    let mut parts = parts(&hub, &queue, &sidecar);
+    parts.batches =
+        batches(serde_json::json!([{"name": "trends", "batch": {"max_delay": "10ms"}}]));
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
+    until("an empty queue", || queue.stats().depth == 0).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    let ids: Vec<String> = hub.received().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["press-1-00000", "press-1-00001", "press-1-00003"]);
+    assert_eq!(sidecar.published().len(), 1, "one dead letter");
+}
+
+#[tokio::test]
+async fn each_identity_sends_its_keys_and_one_that_is_down_keeps_nobody_waiting() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    let items = |range: std::ops::Range<u64>| {
+        let key = |number: u64| {
+            if number.is_multiple_of(2) {
+                "even"
+            } else {
+                "odd"
+            }
+        };
+        range.map(|number| measured(number, key(number))).collect()
+    };
+    queue.append(items(0..600)).await.unwrap();
+    let silent = TestHub {
+        watchdog: Duration::from_secs(60),
+        ..TestHub::new([SILENT], 64)
+    };
+    let shutdown = CancellationToken::new();
+    let start = |hub: &TestHub, mine: &'static str| {
+        let mut parts = parts(hub, &queue, &TestSidecar::new());
+        parts.mine = Mine::Keys(Arc::new(move |key| key == mine));
+        let options = SenderOptions {
+            drain: Duration::from_millis(50),
+            ..OPTIONS
+        };
+        tokio::spawn(Sender::new(parts, options).run(shutdown.clone()))
+    };
+    let down = start(&silent, "odd");
+    let up = TestHub::new([], 64);
+    let flows = start(&up, "even");
+    until("the even ones delivered", || queue.stats().depth == 300).await;
+    queue.append(items(600..700)).await.unwrap();
+    until("new ones, too", || queue.stats().depth == 350).await;
+    assert!(up.received().iter().all(|(_, id)| id.starts_with("even")));
+    assert_eq!(up.received().len(), 350);
+    shutdown.cancel();
+    assert_eq!(flows.await.unwrap(), Ended::Finished);
+    assert!(matches!(down.await.unwrap(), Ended::Unconfirmed(_)));
+    let again = TestHub::new([], 64);
+    let shutdown = CancellationToken::new();
+    let mut parts = parts(&again, &queue, &TestSidecar::new());
+    parts.mine = Mine::KeysAndRoutes(Arc::new(|key, route| key == "odd" && route == "trends"));
+    let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
+    until("an empty queue", || queue.stats().depth == 0).await;
+    shutdown.cancel();
+    task.await.unwrap();
+    assert_order_per_generation(&again.received());
+}
+
+#[tokio::test]
+async fn what_the_budget_holds_back_stays_in_the_queue_and_urgent_events_pass() {
+    let (queue, folder) = queue(8 << 20, WhenFull::Reject);
+    let hub = TestHub::new([], 16);
+    let mut parts = parts(&hub, &queue, &TestSidecar::new());
+    let options = crate::pace::BudgetOptions {
+        per_month: Some(64 * 1024),
+        urgent_from: Some(store_forward::Priority::HIGHEST),
+        urgent_reserve: 0,
+        urgent_beyond: true,
+        ..crate::pace::BudgetOptions::default()
+    };
+    let budget = Metered::open(&folder.path().join("queue.db"), options);
+    parts.budget = Some(Arc::clone(&budget));
+    let shutdown = CancellationToken::new();
+    let counting = tokio::spawn(budget.run(shutdown.clone()));
+    let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
+    queue
+        .append((0..200).map(|number| measured(number, "press-1")).collect())
+        .await
+        .unwrap();
+    until("some of them", || hub.received().len() > 50).await;
+    let mut alarm = measured(900, "press-1");
+    alarm.priority = store_forward::Priority::HIGHEST;
+    queue.append(vec![alarm]).await.unwrap();
+    until("the alarm", || {
+        hub.received().iter().any(|(_, id)| id.ends_with("00900"))
+    })
+    .await;
+    assert!(queue.stats().depth > 50, "{}", queue.stats().depth);
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    counting.await.unwrap();
 }

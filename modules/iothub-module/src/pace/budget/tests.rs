@@ -80,7 +80,7 @@ fn without_bounds_everything_goes_and_nothing_is_stored() {
     let clock = Clock::at(TODAY);
     let mut budget = budget(None, None, &clock);
     assert!(goes(&mut budget, NORMAL, 1 << 40, clock.now));
-    assert_eq!(budget.to_save(), None);
+    assert_eq!(budget.to_save(0), None);
     assert_eq!(budget.tick(clock.now), None);
 }
 
@@ -187,7 +187,7 @@ fn a_crash_never_makes_the_month_smaller() {
     let mut writes = 0;
     for _ in 0..10_000 {
         clock.advance(Duration::from_millis(10));
-        if let Some(saved) = first.to_save() {
+        if let Some(saved) = first.to_save(0) {
             first.saved(&saved);
             stored = saved;
             writes += 1;
@@ -336,7 +336,7 @@ proptest! {
                 2 => { clock.set(TODAY - bytes * 3600); }
                 3 => { clock.set(TODAY); }
                 _ => {
-                    if let Some(saved) = budget.to_save() {
+                    if let Some(saved) = budget.to_save(0) {
                         budget.saved(&saved);
                         stored = saved;
                     }
