@@ -103,6 +103,9 @@ impl Store {
         reserve: u64,
     ) -> Result<(Vec<Outcome>, Changes), Fault> {
         let mut changes = Changes::default();
+        if steps.iter().any(|step| !step.items().is_empty()) {
+            self.drop_note()?;
+        }
         // Removals first: they may make the room that the appends need.
         for step in steps {
             if let Step::Remove(ranges) = step {

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::error::{AppendError, QueueError};
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     /// The wall clock is right.
     Clock,
     Close {
+        /// For the next opening.
+        note: Option<Bytes>,
         reply: RemoveReply,
     },
     #[cfg(test)]

@@ -122,7 +122,7 @@ fn refill(
 }
 
 /// Copies a sound database into a smaller file, which takes its place.
-pub(crate) fn compact(options: &QueueOptions, last: u64) -> Result<(), Fault> {
+pub(crate) fn compact(options: &QueueOptions, last: u64, note: Option<&[u8]>) -> Result<(), Fault> {
     let path = &options.path;
     let fresh = fresh_of(path);
     let mut target = create(options, &fresh)?;
@@ -131,6 +131,9 @@ pub(crate) fn compact(options: &QueueOptions, last: u64) -> Result<(), Fault> {
         return Err(Fault::storage("not all of its rows could be copied"));
     }
     target.raise_last(last)?;
+    if let Some(note) = note {
+        target.write_note(note)?;
+    }
     target.close()?;
     remove_log(path)?;
     std::fs::rename(&fresh, path)?;

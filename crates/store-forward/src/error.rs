@@ -100,6 +100,16 @@ pub enum QueueError {
         /// Whether the same call can succeed later.
         retryable: bool,
     },
+    /// The note is longer than this queue takes. Nothing of it is stored; the queue was closed.
+    #[error(
+        "the note for the next opening has {bytes} bytes, the queue takes up to {limit}; raise the queue's max_bytes or leave less"
+    )]
+    NoteTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The longest that the queue takes.
+        limit: usize,
+    },
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -110,7 +120,7 @@ impl QueueError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Storage { retryable, .. } => *retryable,
-            Self::Closed => false,
+            Self::NoteTooLong { .. } | Self::Closed => false,
         }
     }
 }

@@ -96,6 +96,7 @@ mod item;
 mod lock;
 mod log;
 mod log_checksum;
+mod note;
 mod open;
 mod options;
 mod queue;

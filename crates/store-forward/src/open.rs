@@ -79,6 +79,10 @@ pub(crate) fn open(
     } else if !schema::is_in_place(&store.connection)? {
         store = renew(options, store, &mut losses)?;
     }
+    if inspection.damaged {
+        // What was appended after it may be lost.
+        store.note = None;
+    }
     // Without it nothing is wrong now: the next opening does it.
     let _ = note_finished(path);
     Ok((store, losses))
@@ -145,6 +149,7 @@ pub(crate) fn existing(
     let scan = scan(&store)?;
     store.tally = scan.tally;
     store.start_time(scan.reached);
+    store.load_note()?;
     if !scan.damaged.is_empty() {
         losses.reason = Some(format!(
             "{} rows do not match their checksum",
@@ -293,10 +298,10 @@ fn shrink(options: &QueueOptions, mut store: Store, losses: &mut Losses) -> Resu
 }
 
 /// Copies a sound file into a fresh one, which takes its place. What goes wrong leaves it as it is.
-fn renew(options: &QueueOptions, store: Store, losses: &mut Losses) -> Result<Store, Fault> {
-    let last = store.tally.last;
+fn renew(options: &QueueOptions, mut store: Store, losses: &mut Losses) -> Result<Store, Fault> {
+    let (last, note) = (store.tally.last, store.take_note());
     store.close()?;
-    if let Err(fault) = damage::compact(options, last) {
+    if let Err(fault) = damage::compact(options, last, note.as_deref()) {
         losses.reason = Some(format!(
             "the file could not be written anew: {}",
             fault.message()

@@ -1,14 +1,16 @@
 //! The handle: an async front to the thread that owns the database.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, Work, Write};
 use crate::error::{AppendError, OpenError, QueueError};
 use crate::item::{Found, NewItem, Priority, Sequence, StoredItem};
+use crate::note::LONGEST;
 use crate::options::QueueOptions;
 use crate::read::{Selection, Wanted};
 use crate::space::{Estimate, Space};
@@ -29,6 +31,7 @@ pub struct Queue {
     counters: Arc<Counters>,
     changed: watch::Receiver<Sequence>,
     space: Space,
+    note: Arc<Mutex<Option<Bytes>>>,
 }
 
 impl Queue {
@@ -47,12 +50,13 @@ impl Queue {
         let space = Space::new(options.max_bytes);
         let (commands, receiver) = mpsc::channel(options.commit_items.clamp(64, 1024));
         let counters = Arc::new(Counters::default());
-        let changed = writer::start(options, receiver, Arc::clone(&counters))?;
+        let started = writer::start(options, receiver, Arc::clone(&counters))?;
         Ok(Self {
             commands,
             counters,
-            changed,
+            changed: started.changed,
             space,
+            note: Arc::new(Mutex::new(started.note)),
         })
     }
 
@@ -260,9 +264,38 @@ impl Queue {
     ///
     /// [`QueueError`]: closed already, or the storage failed; the file is closed in any case.
     pub async fn close(self) -> Result<(), QueueError> {
+        self.end(None).await
+    }
+
+    /// Closes as [`close`](Queue::close) does, and leaves a note for the next opening: see [`take_note`](Queue::take_note). It is
+    /// stored after everything else, in a commit of its own. Up to 1 MiB, or what one item may have, if that is less.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]: as for `close`; also if the note is too long or finds no room. No item makes room for it, and the file is
+    /// closed in any case, then with the note of the closing before, if nothing was appended since, or with none.
+    pub async fn close_with_note(self, note: Bytes) -> Result<(), QueueError> {
+        let (bytes, limit) = (note.len(), self.space.item_limit().min(LONGEST));
+        if bytes > limit {
+            self.end(None).await?;
+            return Err(QueueError::NoteTooLong { bytes, limit });
+        }
+        self.end(Some(note)).await
+    }
+
+    /// The note that the last closing left, once for all handles. None if there was none, if anything was appended after it (it
+    /// leaves the file in the transaction of the first append), or if the file was damaged. Closed and opened again without an
+    /// append, by a crash or not, the queue has it again.
+    #[must_use]
+    pub fn take_note(&self) -> Option<Bytes> {
+        let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        note.take()
+    }
+
+    async fn end(self, note: Option<Bytes>) -> Result<(), QueueError> {
         let (reply, answer) = oneshot::channel();
         self.commands
-            .send(Command::Close { reply })
+            .send(Command::Close { note, reply })
             .await
             .map_err(|_| QueueError::Closed)?;
         answer.await.map_err(|_| QueueError::Closed)?

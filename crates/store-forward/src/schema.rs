@@ -44,7 +44,7 @@ pub(crate) const APPLICATION: u32 = u32::from_be_bytes(*b"FGQ\0");
 /// The first table's page in a fresh file. The others follow: [`header::restore`](crate::header::restore) relies on it.
 const ROOT: u32 = 2;
 /// What has a page of its own, in the order of the pages of a fresh file and of one that SQLite wrote anew.
-const IN_PLACE: [&str; 23] = [
+const IN_PLACE: [&str; 24] = [
     "item",
     "way_back",
     "item_0",
@@ -58,6 +58,7 @@ const IN_PLACE: [&str; 23] = [
     "item_9",
     "clock",
     "gone",
+    "note",
     "expires_5",
     "expires_0",
     "expires_1",

@@ -48,6 +48,8 @@ pub(crate) struct Store {
     /// When the queue's time was last written down, and when expired items were last looked for, by that time.
     pub(crate) anchored: Option<i64>,
     pub(crate) swept: Option<i64>,
+    /// What was left at the last closing.
+    pub(crate) note: Option<bytes::Bytes>,
 }
 
 impl Store {
@@ -110,6 +112,7 @@ impl Store {
             age: AgeClock::default(),
             anchored: None,
             swept: None,
+            note: None,
         })
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     pub(crate) last_present: bool,
     /// The row that has it without being an item.
     pub(crate) mark: Option<u64>,
+    /// A note is there, sound or not.
+    pub(crate) note: bool,
     pub(crate) lanes: [Lane; Priority::COUNT],
     pub(crate) routes: Vec<(Route, Content)>,
 }

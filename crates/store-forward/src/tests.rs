@@ -303,3 +303,25 @@ async fn a_damaged_row_is_passed_over() {
     );
     assert!(queue.append(items(1, 10)).await.unwrap()[0] > Sequence(21));
 }
+
+/// A damaged note, and one of a state that the file has left, are none.
+#[tokio::test]
+async fn only_a_sound_note_is_handed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for sql in [
+        "UPDATE note SET note = x'00'",
+        "UPDATE note SET last = last + 1",
+        "UPDATE note SET note = NULL",
+    ] {
+        let queue = self::queue(&folder, WhenFull::Reject);
+        queue.append(items(2, 10)).await.unwrap();
+        queue.close_with_note("a note".into()).await.unwrap();
+        let database = rusqlite::Connection::open(folder.path().join("q.db")).unwrap();
+        database.execute_batch(sql).unwrap();
+        database.close().unwrap();
+        let queue = self::queue(&folder, WhenFull::Reject);
+        assert_eq!(queue.take_note(), None, "{sql}");
+        queue.append(items(1, 10)).await.unwrap();
+        queue.close().await.unwrap();
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
@@ -53,8 +54,19 @@ struct Writer {
 
 /// Why collecting a group ended the thread's work.
 enum End {
-    Closed(RemoveReply),
+    Closed {
+        note: Option<Bytes>,
+        reply: RemoveReply,
+    },
     Abandoned,
+}
+
+/// What a handle has of the thread.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) changed: watch::Receiver<Sequence>,
+    /// What was left at the last closing.
+    pub(crate) note: Option<Bytes>,
 }
 
 /// Opens the database and starts its thread.
@@ -62,7 +74,7 @@ pub(crate) fn start(
     options: QueueOptions,
     commands: mpsc::Receiver<Command>,
     counters: Arc<Counters>,
-) -> Result<watch::Receiver<Sequence>, OpenError> {
+) -> Result<Started, OpenError> {
     let refused = |fault| match fault {
         Fault::Busy => OpenError::InUse {
             path: options.path.clone(),
@@ -79,7 +91,8 @@ pub(crate) fn start(
         },
     };
     let lock = Lock::take(&options.path).map_err(refused)?;
-    let (store, losses) = open::open(&options, None).map_err(refused)?;
+    let (mut store, losses) = open::open(&options, None).map_err(refused)?;
+    let note = store.take_note();
     // A runtime for its timer; nothing else runs on it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -108,13 +121,20 @@ pub(crate) fn start(
     thread
         .spawn(move || writer.run(&runtime))
         .map_err(|error| refused(error.into()))?;
-    Ok(changes)
+    Ok(Started {
+        changed: changes,
+        note,
+    })
 }
 
 impl Writer {
     fn run(mut self, runtime: &Runtime) {
         let end = runtime.block_on(self.work());
-        let closed = self.store.take().map_or(Ok(()), Store::close);
+        let (note, reply) = match end {
+            End::Closed { note, reply } => (note, Some(reply)),
+            End::Abandoned => (None, None),
+        };
+        let closed = self.close(note);
         if let Err(fault) = &closed {
             self.report(fault);
         }
@@ -126,9 +146,19 @@ impl Writer {
         // First the lock, so that who is answered can open the file again.
         drop(lock);
         drop(commands);
-        if let End::Closed(reply) = end {
+        if let Some(reply) = reply {
             let _ = reply.send(closed.map_err(QueueError::from));
         }
+    }
+
+    /// Closes the file, also where the note cannot be left in it.
+    fn close(&mut self, note: Option<Bytes>) -> Result<(), Fault> {
+        let Some(mut store) = self.store.take() else {
+            let lost = Fault::storage("the file is damaged and could not be mended");
+            return note.map_or(Ok(()), |_| Err(lost));
+        };
+        let noted = note.map_or(Ok(()), |note| store.write_note(&note));
+        store.close().and(noted)
     }
 
     async fn work(&mut self) -> End {
@@ -237,7 +267,7 @@ impl Writer {
                     store.anchored = None;
                 }
             }
-            Command::Close { reply } => return Some(End::Closed(reply)),
+            Command::Close { note, reply } => return Some(End::Closed { note, reply }),
             #[cfg(test)]
             Command::Tamper(tamper) => {
                 if let Some(store) = &mut self.store {
@@ -368,7 +398,8 @@ impl Writer {
 
     fn ready(&mut self) -> Result<&mut Store, Fault> {
         if self.store.is_none() {
-            let (store, losses) = open::open(&self.options, Some(self.last))?;
+            let (mut store, losses) = open::open(&self.options, Some(self.last))?;
+            store.note = None;
             self.store = Some(store);
             self.count_losses(losses);
             self.count_content();

@@ -91,8 +91,15 @@ macro_rules! gone {
     };
 }
 
+/// At most one row: see `note.rs`.
+macro_rules! note {
+    () => {
+        "CREATE TABLE note(only INTEGER PRIMARY KEY,checksum INT,last INT,note BLOB)STRICT"
+    };
+}
+
 /// All tables and indexes, to the letter.
-pub(crate) const TABLES: [&str; 22] = [
+pub(crate) const TABLES: [&str; 23] = [
     table!("item_0"),
     table!("item_1"),
     table!("item_2"),
@@ -105,6 +112,7 @@ pub(crate) const TABLES: [&str; 22] = [
     table!("item_9"),
     clock!(),
     gone!(),
+    note!(),
     index!("expires_0", "item_0"),
     index!("expires_1", "item_1"),
     index!("expires_2", "item_2"),
@@ -144,6 +152,8 @@ const FORWARD: &str = concat!(
     clock!(),
     ";",
     gone!(),
+    ";",
+    note!(),
     ";",
     index!("expires_5", "item"),
     ";",
@@ -247,7 +257,8 @@ const UNDO: &str = concat!(
      DROP TABLE item_8;
      DROP TABLE item_9;
      DROP TABLE clock;
-     DROP TABLE gone;"
+     DROP TABLE gone;
+     DROP TABLE note;"
 );
 
 macro_rules! lost {

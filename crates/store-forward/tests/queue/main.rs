@@ -14,6 +14,7 @@ mod disk;
 mod kill;
 mod lifetime;
 mod model;
+mod note;
 mod order;
 mod priority;
 

@@ -110,12 +110,12 @@ const fn with<const N: usize>(items: &[&'static str]) -> [&'static str; N] {
 
 const SECOND: Release = Release {
     steps: &[THIS.steps[0], ADDED],
-    tables: &with::<22>(&[item_3!()]),
+    tables: &with::<{ THIS.tables.len() }>(&[item_3!()]),
 };
 
 pub(super) const THIRD: Release = Release {
     steps: &[THIS.steps[0], ADDED, SPLIT],
-    tables: &with::<23>(&[item_4!(), content_4!()]),
+    tables: &with::<{ THIS.tables.len() + 1 }>(&[item_4!(), content_4!()]),
 };
 
 fn release(version: u32) -> &'static Release {
