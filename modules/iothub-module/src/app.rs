@@ -12,8 +12,8 @@ use futures_util::stream::{self, SelectAll};
 use module_runtime::{Delivery, Runtime, Sidecar, Subscription};
 use routes::Routes;
 use serde_json::Value;
-use store_forward::{Queue, QueueOptions};
-use tokio::sync::watch;
+use store_forward::{Queue, QueueError, QueueOptions};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -70,21 +70,27 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let figures = Figures::new(queue.clone(), hub_state_now, board_now, restart_needed);
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let (leave, left) = oneshot::channel();
     let queued = subscribe(&*sidecar, &first, Destination::Queue);
     if !queued.is_empty() {
-        let intake = Intake::new(
+        let mut intake = Intake::new(
             Arc::new(queue.clone()),
             settings_now.borrow().clone(),
             dead_letters.clone(),
             queue_health,
         );
+        match queue.take_note() {
+            Some(note) => intake.recall(&note),
+            None => tracing::info!(
+                "nothing is known of the streams before this start; the first event of each may wait for those before it (intake.reorder_wait)"
+            ),
+        }
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
-            intake
-                .run(queued, settings_now, shutdown)
-                .await
-                .map(drop)
-                .context("taking in events")
+            let ran = intake.run(queued, settings_now, shutdown).await;
+            // It is received after all tasks have ended.
+            let _ = leave.send(ran.context("taking in events")?);
+            Ok(())
         });
     }
     let methods = {
@@ -125,12 +131,20 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     tasks.spawn(ended(figures::run(figures, status, own, shutdown.clone())));
 
     let outcome = supervise(tasks, &shutdown).await;
-    match tokio::time::timeout(QUEUE_CLOSE, queue.close()).await {
+    match tokio::time::timeout(QUEUE_CLOSE, close(queue, left)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the queue did not close cleanly"),
         Err(_) => tracing::warn!("the queue did not close in time; what it acknowledged is safe"),
     }
     outcome
+}
+
+/// Closes the queue, with the note of the intake if that came to its end.
+async fn close(queue: Queue, mut note: oneshot::Receiver<Vec<u8>>) -> Result<(), QueueError> {
+    match note.try_recv() {
+        Ok(note) => queue.close_with_note(note.into()).await,
+        Err(_) => queue.close().await,
+    }
 }
 
 /// Waits for the shutdown, then for every task. A task that ends before the shutdown takes the module with it.

@@ -5,11 +5,12 @@ use module_runtime::{Health, Outcome};
 use proptest::prelude::*;
 use routes::RouteConfiguration;
 use serde_json::{Value, json};
+use store_forward::WhenFull;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::testing::{TestSidecar, measurement, publisher, until};
+use crate::testing::{TestSidecar, measurement, publisher, queue, until};
 
 /// A store that does what it is told.
 #[derive(Default)]
@@ -335,6 +336,37 @@ async fn after_an_orderly_restart_nothing_waits_and_what_went_back_is_awaited() 
     );
     let outcome = newer.deliver(measurement("press-1", 1)).await;
     assert_eq!(outcome.await.unwrap(), Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn the_note_is_in_the_queues_file_until_something_is_appended() {
+    let (first, folder) = queue(4 << 20, WhenFull::Reject);
+    let path = folder.path().join("queue.db");
+    let mut sequencer: Sequencer<()> = Sequencer::new(Limits::default());
+    let long = "x".repeat(200);
+    for number in 0..4096 {
+        let position = Position {
+            source: &long,
+            subject: &number.to_string(),
+            epoch: "e",
+            sequence: 1,
+        };
+        sequencer.arrive(position, 1, (), Instant::now(), &mut Vec::new());
+    }
+    // The longest there is, in the smallest queue.
+    let note = sequencer.note();
+    assert!(note.len() > 250 << 10);
+    first.close_with_note(note.clone().into()).await.unwrap();
+    let options = || store_forward::QueueOptions::new(&path, 4 << 20, WhenFull::Reject);
+    let second = Queue::open(options()).unwrap();
+    assert_eq!(second.take_note().as_deref(), Some(&note[..]));
+    let item = NewItem {
+        key: "a".to_owned(),
+        ..NewItem::default()
+    };
+    second.append(vec![item]).await.unwrap();
+    second.close().await.unwrap();
+    assert_eq!(Queue::open(options()).unwrap().take_note(), None);
 }
 
 #[tokio::test(start_paused = true)]
