@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{
-    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE, QUEUED_EVENTS, RECONNECTS,
-    STORAGE_ERRORS,
+    CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_STORED, QUEUE_WRITABLE, QUEUE_WRITTEN,
+    QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS,
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -122,6 +122,8 @@ impl Figures {
         });
         metrics::counter!(RECONNECTS.name).absolute(hub.connections.saturating_sub(1));
         metrics::counter!(STORAGE_ERRORS.name).absolute(stats.storage_errors);
+        metrics::counter!(QUEUE_STORED.name).absolute(stats.appended_bytes);
+        metrics::counter!(QUEUE_WRITTEN.name).absolute(stats.written_bytes);
         let dropped = [
             ("oldest", stats.dropped_oldest),
             ("newest", stats.dropped_newest),

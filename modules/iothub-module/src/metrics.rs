@@ -4,6 +4,8 @@ module_runtime::figures! {
     QUEUED_EVENTS = gauge "fieldgate_iothub_module_queued_events", "Events in the queue";
     QUEUE_WRITABLE = gauge "fieldgate_iothub_module_queue_writable", "1 while the last write of the queue is safe on its disk";
     QUEUE_BYTES = gauge "fieldgate_iothub_module_queue_bytes", "The queue's file and log on disk";
+    QUEUE_STORED = counter "fieldgate_iothub_module_queue_stored_bytes_total", "Bytes of the events that were stored, with their keys, ids and properties";
+    QUEUE_WRITTEN = counter "fieldgate_iothub_module_queue_written_bytes_total", "Bytes that the queue has given to its disk";
     QUEUE_OLDEST_AGE = gauge "fieldgate_iothub_module_queue_oldest_age_seconds", "How long the oldest event has been in the queue";
     CONNECTED = gauge "fieldgate_iothub_module_connected", "1 while there is a connection to the hub";
     RECONNECTS = counter "fieldgate_iothub_module_reconnects_total", "Connections to the hub after the first";
