@@ -8,6 +8,8 @@ from .writes import RATE
 MESSAGES_PER_SECOND = 15_000
 # Of window / round-trip time, at these round-trip times in milliseconds.
 SHARE, SHARE_AT = 0.9, (20, 100)
+# The relay's line may take so many milliseconds more than planned; a longer one would flatter the share.
+LATE = 5
 BYTES_PER_PAYLOAD_BYTE = 3
 TAGS = {False: 3_000, True: 20_000}
 OPC_PUBLISHER = (300, 475)
@@ -23,7 +25,9 @@ def targets(results):
     for row in results["round_trips"]:
         if row["milliseconds"] in SHARE_AT and not bounded_otherwise(results, row):
             what = f"of window / round-trip time, window {row['window']} at {row['milliseconds']} ms: ≥ {SHARE:.0%}"
-            rows.append((what, f"{row['share']:.1%}", row["share"] >= SHARE))
+            alone = row["round_trip_ms"] <= row["milliseconds"] + LATE
+            figure = f"{row['share']:.1%}" + ("" if alone else f" (of {row['round_trip_ms']} ms: the machine was not alone)")
+            rows.append((what, figure, row["share"] >= SHARE and alone))
     for row in results["writes"]:
         figure = max(row["counted_bytes_per_payload_byte"], row["written_bytes_per_payload_byte"])
         where = "the hub there" if row["state"] == "hub" else "in an outage"

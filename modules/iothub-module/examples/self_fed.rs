@@ -165,7 +165,8 @@ async fn deliver(
     let mut next = 0;
     let mut unanswered: VecDeque<(u64, oneshot::Receiver<Outcome>)> = VecDeque::new();
     loop {
-        while unanswered.len() < subscription.buffer && next < MOST.min(*orders.borrow_and_update()) {
+        while unanswered.len() < subscription.buffer && next < MOST.min(*orders.borrow_and_update())
+        {
             let body = events.event(next);
             let (delivery, outcome) = Delivery::for_test(subscription.topic.as_str(), body);
             if deliveries.send(delivery).await.is_err() {
