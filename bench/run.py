@@ -90,8 +90,12 @@ def report(results):
         (row["window"], row["client"], f"{row['rate']:,.0f}", f"{row['cpu_us_per_message']:.0f}", f"{row['rate'] / node_rate(results, row):.1f}")
         for row in results["clients"]
     ]
-    queue_rows = [
-        (row["measurement"], row["batch"], row.get("callers", ""), row.get("with_appends", ""), f"{row['items_per_second']:,.0f}") for row in results["queue"]
+    rates = [row for row in results["queue"] if "items_per_second" in row]
+    queue_rows = [(row["measurement"], row["batch"], row.get("callers", ""), row.get("with_appends", ""), f"{row['items_per_second']:,.0f}") for row in rates]
+    wear_rows = [
+        ("away" if row["round_trip_ms"] is None else row["round_trip_ms"], row["counted_per_payload_byte"], row["written_per_payload_byte"])
+        for row in results["queue"]
+        if row["measurement"] == "wear"
     ]
     return f"""# Benchmark results
 
@@ -110,6 +114,10 @@ CPU microseconds per point (the same as CPU seconds per million points) and memo
 ## Durable queue (every append synced before it is confirmed)
 
 {table(["measurement", "batch", "callers", "appends go on", "items/s"], queue_rows)}
+
+Bytes to the disk per payload byte at 2,000 items/s, by when each is removed; the whole system: [delivery.md](delivery.md).
+
+{table(["round trip ms", "counted", "written"], wear_rows)}
 
 ## Clients on one emulator, {SIZE}-byte messages, QoS 1, TLS
 

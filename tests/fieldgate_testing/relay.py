@@ -73,8 +73,8 @@ class Relay:
             finally:
                 for way in ways:
                     way.cancel()
-        except (ConnectionError, OSError):
-            # An end is gone; the other one learns it below.
+        except (OSError, asyncio.CancelledError):
+            # An end is gone, and the other one learns it below; or the relay stops, which asyncio's streams would tell as a failure.
             pass
         finally:
             for end in ends:

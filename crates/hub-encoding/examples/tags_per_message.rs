@@ -1,6 +1,8 @@
 //! How many tags fit into one hub message of 256 KB, and what an event costs of the processor, by encoding. Prints, never judges.
 //!
-//!     cargo run --release -p hub-encoding --example tags_per_message
+//!     cargo run --release -p hub-encoding --example tags_per_message [-- --json]
+//!
+//! With `--json` a line of JSON for each row, as scripts/bench reads it.
 //!
 //! The signals are made up; this is how. All are read once a second, 200 tags to a group, names like `press-3.temperature-017`.
 //!
@@ -210,17 +212,10 @@ fn main() {
         ("f32", 1, Model::F32),
         ("still", 1, Model::Still),
     ];
-    println!(
-        "One message of at most {LIMIT} bytes, {TAGS} tags to an event. OPC Publisher's documentation: 300 to 475 tags in 256 KB."
-    );
-    if cfg!(debug_assertions) {
-        println!("Not an optimized build: the times say nothing.");
+    let json = std::env::args().nth(1).is_some_and(|form| form == "--json");
+    if !json {
+        print_head();
     }
-    println!();
-    println!(
-        "| signals | encoding | tags per message | events | payload bytes | bytes per tag | encode, µs per event | decode, µs per event |"
-    );
-    println!("|---|---|--:|--:|--:|--:|--:|--:|");
     for (name, devices, model) in scenarios {
         for format in Format::ALL {
             for gzip in [false, true] {
@@ -233,14 +228,33 @@ fn main() {
                     encode,
                     decode,
                 } = fill(Encoding { format, gzip }, groups);
-                let tags = events * TAGS;
+                let (tags, format) = (events * TAGS, format.as_str());
+                if json {
+                    println!(
+                        r#"{{"signals":"{name}","encoding":"{format}","gzip":{gzip},"tags":{tags},"events":{events},"payload_bytes":{bytes},"encode_us_per_event":{encode:.2},"decode_us_per_event":{decode:.2}}}"#
+                    );
+                    continue;
+                }
                 println!(
-                    "| {name} | `{}`{} | {tags} | {events} | {bytes} | {:.2} | {encode:.1} | {decode:.1} |",
-                    format.as_str(),
+                    "| {name} | `{format}`{} | {tags} | {events} | {bytes} | {:.2} | {encode:.1} | {decode:.1} |",
                     if gzip { " gzip" } else { "" },
                     bytes as f64 / tags as f64
                 );
             }
         }
     }
+}
+
+fn print_head() {
+    println!(
+        "One message of at most {LIMIT} bytes, {TAGS} tags to an event. OPC Publisher's documentation: 300 to 475 tags in 256 KB."
+    );
+    if cfg!(debug_assertions) {
+        println!("Not an optimized build: the times say nothing.");
+    }
+    println!();
+    println!(
+        "| signals | encoding | tags per message | events | payload bytes | bytes per tag | encode, µs per event | decode, µs per event |"
+    );
+    println!("|---|---|--:|--:|--:|--:|--:|--:|");
 }

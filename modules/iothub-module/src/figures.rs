@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metered::Metered;
 use crate::metrics::{
-    COMPACTIONS, CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_WRITABLE,
-    QUEUED_BY_PRIORITY, QUEUED_BY_ROUTE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS, STORED_BYTES,
-    STORED_EVENTS, WRITTEN_BYTES,
+    COMPACTIONS, CONNECTED, DROPPED, QUEUE_BYTES, QUEUE_OLDEST_AGE, QUEUE_STORED, QUEUE_WRITABLE,
+    QUEUE_WRITTEN, QUEUED_BY_PRIORITY, QUEUED_BY_ROUTE, QUEUED_EVENTS, RECONNECTS, STORAGE_ERRORS,
+    STORED_EVENTS,
 };
 use crate::pace::{Bound, ThrottleState};
 use crate::sender::SenderState;
@@ -226,8 +226,8 @@ impl Figures {
             metrics::counter!(STORED_EVENTS.name, "route" => route.to_owned())
                 .absolute(flow.appended);
         }
-        metrics::counter!(STORED_BYTES.name).absolute(stats.appended_bytes);
-        metrics::counter!(WRITTEN_BYTES.name).absolute(stats.written_bytes);
+        metrics::counter!(QUEUE_STORED.name).absolute(stats.appended_bytes);
+        metrics::counter!(QUEUE_WRITTEN.name).absolute(stats.written_bytes);
         metrics::counter!(COMPACTIONS.name).absolute(stats.compactions);
     }
 }

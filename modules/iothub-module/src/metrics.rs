@@ -6,14 +6,14 @@ module_runtime::figures! {
     QUEUED_BY_ROUTE = gauge "fieldgate_iothub_module_queued_by_route_events", "Events in the queue, by route";
     QUEUE_WRITABLE = gauge "fieldgate_iothub_module_queue_writable", "1 while the last write of the queue is safe on its disk";
     QUEUE_BYTES = gauge "fieldgate_iothub_module_queue_bytes", "The queue's file and log on disk";
+    QUEUE_STORED = counter "fieldgate_iothub_module_queue_stored_bytes_total", "Bytes of the events that were stored, with their keys, ids and properties";
+    QUEUE_WRITTEN = counter "fieldgate_iothub_module_queue_written_bytes_total", "Bytes that the queue has given to its disk";
     QUEUE_OLDEST_AGE = gauge "fieldgate_iothub_module_queue_oldest_age_seconds", "How long the oldest event has been in the queue";
     CONNECTED = gauge "fieldgate_iothub_module_connected", "1 while there is a connection to the hub";
     RECONNECTS = counter "fieldgate_iothub_module_reconnects_total", "Connections to the hub after the first";
     STORAGE_ERRORS = counter "fieldgate_iothub_module_storage_errors_total", "Failures of the queue's disk";
     COMPACTIONS = counter "fieldgate_iothub_module_queue_compactions_total", "How often the queue's file was made smaller after a backlog had drained";
     STORED_EVENTS = counter "fieldgate_iothub_module_stored_events_total", "Events stored in the queue, by route";
-    STORED_BYTES = counter "fieldgate_iothub_module_stored_bytes_total", "Bytes of the events stored in the queue";
-    WRITTEN_BYTES = counter "fieldgate_iothub_module_written_bytes_total", "Bytes that the queue gave to the file system, log and database";
     DROPPED = counter "fieldgate_iothub_module_dropped_total", "Events lost from the queue, by reason, priority and route, and those that a route drops";
     ROUTED = counter "fieldgate_iothub_module_routed_total", "Events by the route they took, dropped ones too";
     RECEIVED = counter "fieldgate_iothub_module_received_events_total", "Events from the broker, copies included";

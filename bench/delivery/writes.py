@@ -1,0 +1,66 @@
+"""Bytes that the module's queue gives to the disk at the everyday rate, through the whole system: with the hub there, and without it."""
+
+import json
+import time
+
+from fieldgate_testing.soak.site import Site
+from fieldgate_testing.waiting import wait_for
+
+RATE = 2000
+# Until the load is steady, and the log has been copied into the database for the first time.
+SETTLE = 10.0
+FOR_EVER = 1e6
+# Messages at the hub whose bodies are measured.
+LATEST = 400
+
+
+def writes(folder, seconds):
+    folder.mkdir()
+    site = Site(folder)
+    try:
+        site.load(RATE)
+        wait_for(lambda: site.hub.count() > RATE, "the load at the hub", 120)
+        payload = payload_bytes(site.hub)
+        live = state(site, "hub", seconds, payload)
+        site.hub.fault("down", seconds=FOR_EVER)
+        wait_for(lambda: site.figures.look() and not site.figures["connected"], "the module to notice the outage", 120)
+        return [live, state(site, "outage", seconds, payload)]
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{site.explain()}") from None
+    finally:
+        site.stop()
+
+
+def state(site, name, seconds, payload):
+    time.sleep(SETTLE)
+    before = now(site)
+    time.sleep(seconds)
+    took, events, counted, written = (end - begun for begun, end in zip(before, now(site)))
+    if events < 0.9 * RATE * took:
+        raise AssertionError(f"{events} events in {took:.0f} s were stored, {RATE} per second were planned: these figures would not be of the full load")
+    if counted and not written:
+        raise SystemExit(f"{site.folder} is not on a disk: set TMPDIR to a folder on one")
+    return {
+        "state": name,
+        "events_per_second": round(events / took),
+        "payload_bytes": round(payload),
+        "counted_bytes_per_payload_byte": round(counted / (events * payload), 2),
+        "written_bytes_per_payload_byte": round(written / (events * payload), 2),
+    }
+
+
+def now(site):
+    """Seconds, events that took a route into the queue, bytes to the disk by the module's own count and by the kernel's (proc(5))."""
+    figures = site.figures
+    wait_for(figures.look, "the module's figures", 10)
+    with open(f"/proc/{site.module.process.process.pid}/io", encoding="ascii") as io:
+        written = next(int(line.split()[1]) for line in io if line.startswith("write_bytes:"))
+    return time.monotonic(), figures["routed_total"], figures["queue_written_bytes_total"], written
+
+
+def payload_bytes(hub):
+    """Of the events at the hub, the mean of the latest."""
+    bodies = [json.loads(line)["body"] for line in hub.page(max(0, hub.count() - LATEST))]
+    # As it was published: without spaces, and the generator's numbers have one form only.
+    sizes = [len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()) for body in bodies]
+    return sum(sizes) / len(sizes)
