@@ -70,6 +70,7 @@ impl Figures {
             "dropped_oldest": stats.dropped_oldest,
             "dropped_newest": stats.dropped_newest,
             "dropped_expired": stats.dropped_expired,
+            "dropped_purged": stats.dropped_purged,
             "dropped_downgrade": stats.dropped_downgrade,
             "corrupt_rows": stats.corrupt_rows,
             "last_error": stats.last_error,
@@ -83,6 +84,7 @@ impl Figures {
         let dropped = stats.dropped_oldest
             + stats.dropped_newest
             + stats.dropped_expired
+            + stats.dropped_purged
             + stats.dropped_downgrade
             + stats.corrupt_rows;
         json!({
@@ -126,6 +128,7 @@ impl Figures {
             ("oldest", stats.dropped_oldest),
             ("newest", stats.dropped_newest),
             ("expired", stats.dropped_expired),
+            ("purged", stats.dropped_purged),
             ("downgrade", stats.dropped_downgrade),
             ("corrupt-row", stats.corrupt_rows),
         ];

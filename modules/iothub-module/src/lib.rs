@@ -25,6 +25,7 @@ mod oversize;
 pub mod pace;
 pub mod payload;
 pub mod publisher;
+pub mod queue_view;
 pub mod reported;
 pub mod sender;
 pub mod sequencer;

@@ -9,6 +9,7 @@
 mod bounds;
 mod clock;
 mod compaction;
+mod copy;
 mod damage;
 mod disk;
 mod kill;
@@ -16,6 +17,7 @@ mod lifetime;
 mod model;
 mod order;
 mod priority;
+mod purge;
 
 use std::path::Path;
 
