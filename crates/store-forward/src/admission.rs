@@ -26,6 +26,7 @@ pub(crate) struct Changes {
     pub(crate) dropped_oldest: Lots,
     pub(crate) dropped_newest: Lots,
     pub(crate) dropped_expired: Lots,
+    pub(crate) purged: Lots,
     pub(crate) rejected: Lots,
 }
 
@@ -33,6 +34,8 @@ pub(crate) struct Changes {
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
     Remove(&'a [RangeInclusive<u64>]),
+    /// Removes what nobody has sent.
+    Purge(&'a [RangeInclusive<u64>]),
     Append(&'a [NewItem]),
     Trial,
 }
@@ -41,16 +44,18 @@ impl<'a> Step<'a> {
     fn items(&self) -> &'a [NewItem] {
         match self {
             Self::Append(items) => items,
-            Self::Remove(_) | Self::Trial => &[],
+            Self::Remove(_) | Self::Purge(_) | Self::Trial => &[],
         }
     }
 }
 
-/// The answer to an append. Removals and trials have none.
+/// The answer to a step. Removals and trials have none.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Stored(Vec<Sequence>),
     Full,
+    /// How many items went.
+    Purged(u64),
     Done,
 }
 
@@ -107,13 +112,25 @@ impl Store {
             self.drop_note()?;
         }
         // Removals first: they may make the room that the appends need.
+        let mut purged = Vec::new();
         for step in steps {
-            if let Step::Remove(ranges) = step {
-                for range in *ranges {
-                    changes.removed.join(self.delete(range)?);
+            match step {
+                Step::Remove(ranges) => {
+                    for range in *ranges {
+                        changes.removed.join(self.delete(range)?);
+                    }
                 }
+                Step::Purge(ranges) => {
+                    let before = changes.purged.items();
+                    for range in *ranges {
+                        changes.purged.join(self.delete(range)?);
+                    }
+                    purged.push(changes.purged.items() - before);
+                }
+                Step::Append(_) | Step::Trial => {}
             }
         }
+        let mut purged = purged.into_iter();
         changes.dropped_expired = self.sweep(now.queue)?;
         self.delete_gone()?;
         let need = steps.iter().flat_map(Step::items);
@@ -138,6 +155,7 @@ impl Store {
         for step in steps {
             outcomes.push(match step {
                 Step::Remove(_) => Outcome::Done,
+                Step::Purge(_) => Outcome::Purged(purged.next().unwrap_or_default()),
                 Step::Trial => {
                     self.write_anchor()?;
                     Outcome::Done

@@ -12,6 +12,7 @@ use crate::read::Selection;
 
 pub(crate) type AppendReply = oneshot::Sender<Result<Vec<Sequence>, AppendError>>;
 pub(crate) type RemoveReply = oneshot::Sender<Result<(), QueueError>>;
+pub(crate) type PurgeReply = oneshot::Sender<Result<u64, QueueError>>;
 pub(crate) type ReadReply = oneshot::Sender<Result<Found, QueueError>>;
 
 #[derive(Debug)]
@@ -51,6 +52,11 @@ pub(crate) enum Work {
     Remove {
         ranges: Vec<RangeInclusive<u64>>,
         reply: RemoveReply,
+    },
+    /// Removes what nobody has sent.
+    Purge {
+        ranges: Vec<RangeInclusive<u64>>,
+        reply: PurgeReply,
     },
     /// Changes nothing that anybody reads.
     Trial { reply: RemoveReply },

@@ -75,7 +75,7 @@ impl Group {
                 self.bytes += items.iter().map(NewItem::size).sum::<usize>();
                 self.estimate = self.estimate.with(items.iter());
             }
-            Work::Remove { ranges, .. } => {
+            Work::Remove { ranges, .. } | Work::Purge { ranges, .. } => {
                 let items = ranges
                     .iter()
                     .map(|range| (range.end() - range.start()).saturating_add(1));

@@ -77,13 +77,15 @@
 //!
 //! # Inspection
 //!
-//! The file is locked while it is open. Copy it together with `PATH-wal` and open the copy with the sqlite3 shell.
+//! The file is locked while it is open. [`files`] says what can be seen of it from outside, [`copy`] makes a sound copy of it, open or
+//! not, which can be opened as a queue of its own.
 
 mod admission;
 mod age;
 mod anchor;
 mod command;
 mod compaction;
+mod copy;
 mod damage;
 mod error;
 mod expiry;
@@ -114,6 +116,7 @@ mod way_back;
 mod writer;
 
 pub use age::{Clock, Reading, SystemClock};
+pub use copy::{CopyError, Files, Held, LAYOUT, copy, files};
 pub use error::{AppendError, OpenError, QueueError};
 pub use item::{Found, NewItem, Priority, Route, Sequence, StoredItem};
 pub use options::{QueueOptions, WhenFull};

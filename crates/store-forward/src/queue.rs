@@ -216,6 +216,27 @@ impl Queue {
         Ok(())
     }
 
+    /// Takes items out that were not sent: as [`remove`](Queue::remove), but they are counted as dropped, with
+    /// [`DropReason::Purged`](crate::DropReason::Purged). Gives how many were still there.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]. See [`Queue`] for cancel safety.
+    pub async fn purge(&self, sequences: Vec<Sequence>) -> Result<u64, QueueError> {
+        let mut ranges = ranges(sequences);
+        let mut purged = 0;
+        while !ranges.is_empty() {
+            let tail = self.space.cut_removal(&mut ranges, self.counters.tables());
+            let (reply, answer) = oneshot::channel();
+            self.write(Work::Purge { ranges, reply })
+                .await
+                .map_err(|Gone| QueueError::Closed)?;
+            purged += answer.await.map_err(|_| QueueError::Closed)??;
+            ranges = tail;
+        }
+        Ok(purged)
+    }
+
     /// Writes something that nobody reads, and returns once it is safe on disk (synced): tells whether the queue would take an
     /// item now, where none comes for long.
     ///

@@ -39,6 +39,8 @@ pub struct QueueStats {
     pub dropped_newest: u64,
     /// Items dropped because their lifetime was over.
     pub dropped_expired: u64,
+    /// Items taken out by [`Queue::purge`](crate::Queue::purge).
+    pub dropped_purged: u64,
     /// Items of a newer release that this one cannot keep: `last_error` has the reason.
     pub dropped_downgrade: u64,
     /// New items refused because there was no room.
@@ -57,7 +59,8 @@ pub struct QueueStats {
     pub priorities: [PriorityStats; Priority::COUNT],
     /// By route: those that have items or had any since the queue was opened.
     pub routes: BTreeMap<Route, Flow>,
-    /// What was dropped: the sum over all is `dropped_oldest`, `dropped_newest` and `dropped_expired` together.
+    /// What was dropped: the sum over all is `dropped_oldest`, `dropped_newest`, `dropped_expired` and `dropped_purged`
+    /// together.
     pub drops: Vec<Dropped>,
 }
 
@@ -100,16 +103,19 @@ pub enum DropReason {
     Newest,
     /// Its lifetime was over.
     Expired,
+    /// Somebody took it out.
+    Purged,
 }
 
 impl DropReason {
-    /// As it is called in metrics: `oldest`, `newest`, `expired`.
+    /// As it is called in metrics: `oldest`, `newest`, `expired`, `purged`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Oldest => "oldest",
             Self::Newest => "newest",
             Self::Expired => "expired",
+            Self::Purged => "purged",
         }
     }
 }
@@ -190,6 +196,7 @@ impl Counters {
             (DropReason::Oldest, &changes.dropped_oldest),
             (DropReason::Newest, &changes.dropped_newest),
             (DropReason::Expired, &changes.dropped_expired),
+            (DropReason::Purged, &changes.purged),
         ] {
             figures.flow(lots, |flow, items| flow.dropped += items);
             for lot in &lots.0 {
@@ -205,6 +212,7 @@ impl Counters {
         stats.dropped_oldest += changes.dropped_oldest.items();
         stats.dropped_newest += changes.dropped_newest.items();
         stats.dropped_expired += changes.dropped_expired.items();
+        stats.dropped_purged += changes.purged.items();
     }
 
     /// Takes over what is in the tables.

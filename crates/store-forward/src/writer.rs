@@ -285,6 +285,7 @@ impl Writer {
                 .map(|write| match &write.work {
                     Work::Append { items, .. } => Step::Append(items),
                     Work::Remove { ranges, .. } => Step::Remove(ranges),
+                    Work::Purge { ranges, .. } => Step::Purge(ranges),
                     Work::Trial { .. } => Step::Trial,
                 })
                 .collect();
@@ -294,7 +295,8 @@ impl Writer {
         match result {
             Ok((outcomes, changes)) => {
                 // On a full disk removals succeed.
-                let added = |write: &Write| !matches!(write.work, Work::Remove { .. });
+                let added =
+                    |write: &Write| !matches!(write.work, Work::Remove { .. } | Work::Purge { .. });
                 if writes.iter().any(added) {
                     self.counters.writable.store(true, Relaxed);
                 }
@@ -463,6 +465,13 @@ fn answer(work: Work, outcome: Outcome) {
         (Work::Append { reply, .. }, _) => {
             let _ = reply.send(Err(AppendError::Full));
         }
+        (Work::Purge { reply, .. }, outcome) => {
+            let items = match outcome {
+                Outcome::Purged(items) => items,
+                _ => 0,
+            };
+            let _ = reply.send(Ok(items));
+        }
         (Work::Remove { reply, .. } | Work::Trial { reply }, _) => {
             let _ = reply.send(Ok(()));
         }
@@ -472,6 +481,9 @@ fn answer(work: Work, outcome: Outcome) {
 fn refuse(work: Work, fault: &Fault) {
     match work {
         Work::Append { reply, .. } => {
+            let _ = reply.send(Err(fault.clone().into()));
+        }
+        Work::Purge { reply, .. } => {
             let _ = reply.send(Err(fault.clone().into()));
         }
         Work::Remove { reply, .. } | Work::Trial { reply } => {

@@ -17,12 +17,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::configuration::{Configuration, Destination, QueueConfiguration, WhenFull};
+use crate::configuration::{Configuration, Destination, QueueConfiguration};
 use crate::dead_letter::DeadLetters;
 use crate::figures::{self, Board, Figures, HubState};
 use crate::intake::{Intake, Settings};
 use crate::methods::Methods;
 use crate::publisher::Publisher;
+use crate::queue_view;
 use crate::sequencer::Limits;
 use hub_side::HubSide;
 
@@ -70,6 +71,11 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
     let figures = Figures::new(queue.clone(), hub_state_now, board_now, restart_needed);
 
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    tasks.spawn(ended(queue_view::run(
+        queue.clone(),
+        first.queue.clone(),
+        shutdown.clone(),
+    )));
     let (leave, left) = oneshot::channel();
     let queued = subscribe(&*sidecar, &first, Destination::Queue);
     if !queued.is_empty() {
@@ -178,15 +184,10 @@ async fn ended(work: impl Future<Output = ()>) -> anyhow::Result<()> {
 }
 
 async fn open(configuration: &QueueConfiguration) -> anyhow::Result<Queue> {
-    let when_full = match configuration.when_full {
-        WhenFull::DropOldest => store_forward::WhenFull::DropOldest,
-        WhenFull::DropNewest => store_forward::WhenFull::DropNewest,
-        WhenFull::Reject => store_forward::WhenFull::Reject,
-    };
     let options = QueueOptions::new(
         &configuration.path,
         configuration.max_bytes.get(),
-        when_full,
+        configuration.when_full.into(),
     );
     // Repairing a queue takes its time; health must answer meanwhile.
     let queue = tokio::task::spawn_blocking(move || Queue::open(options))

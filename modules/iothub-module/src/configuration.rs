@@ -81,6 +81,16 @@ pub enum WhenFull {
     Reject,
 }
 
+impl From<WhenFull> for store_forward::WhenFull {
+    fn from(when_full: WhenFull) -> Self {
+        match when_full {
+            WhenFull::DropOldest => Self::DropOldest,
+            WhenFull::DropNewest => Self::DropNewest,
+            WhenFull::Reject => Self::Reject,
+        }
+    }
+}
+
 /// One topic of one pub/sub component.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -104,6 +104,7 @@ impl Figures {
             "dropped_oldest": stats.dropped_oldest,
             "dropped_newest": stats.dropped_newest,
             "dropped_expired": stats.dropped_expired,
+            "dropped_purged": stats.dropped_purged,
             "dropped_downgrade": stats.dropped_downgrade,
             "corrupt_rows": stats.corrupt_rows,
             "last_error": stats.last_error,
@@ -134,6 +135,7 @@ impl Figures {
         let dropped = stats.dropped_oldest
             + stats.dropped_newest
             + stats.dropped_expired
+            + stats.dropped_purged
             + stats.dropped_downgrade
             + stats.corrupt_rows;
         let board = self.board.borrow();

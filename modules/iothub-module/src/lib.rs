@@ -27,6 +27,7 @@ pub mod owners;
 pub mod pace;
 pub mod payload;
 pub mod publisher;
+pub mod queue_view;
 pub mod reported;
 pub mod sender;
 pub mod sequencer;

@@ -17,12 +17,14 @@ mod metrics;
 mod notes;
 mod procfs;
 mod provision;
+mod queue;
 mod report;
 mod reset;
 mod routes;
 mod secrets;
 mod sha256;
 mod signals;
+mod size;
 mod snapshot;
 mod system;
 mod update;
@@ -60,6 +62,8 @@ enum Command {
     Agent(agent::AgentArgs),
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Ends the processes of a demo that died
     #[command(hide = true)]
     Guard,
@@ -87,6 +91,7 @@ fn main() -> Result<ExitCode> {
         Command::Flash(args) => flash::run(&args),
         Command::Agent(args) => runtime()?.block_on(agent::run(args)),
         Command::Routes(command) => routes::run(&command),
+        Command::Queue(command) => queue::run(&command),
         Command::Guard => guard::run().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -9,6 +9,7 @@
 mod bounds;
 mod clock;
 mod compaction;
+mod copy;
 mod damage;
 mod disk;
 mod kill;
@@ -17,6 +18,7 @@ mod model;
 mod note;
 mod order;
 mod priority;
+mod purge;
 
 use std::path::Path;
 

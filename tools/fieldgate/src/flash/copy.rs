@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::image::{Image, fill};
 use super::progress::Progress;
-use super::size::size;
 use super::target::Target;
+use crate::size::size;
 
 const BLOCK: usize = 4 << 20;
 /// What direct access needs at most.

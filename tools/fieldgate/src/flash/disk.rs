@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::size::size;
+use crate::size::size;
 
 /// Where the kernel shows them; tests give folders of their own.
 #[derive(Debug, Clone)]

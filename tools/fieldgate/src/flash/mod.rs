@@ -13,7 +13,6 @@ mod medium;
 #[cfg(target_os = "linux")]
 mod progress;
 #[cfg(target_os = "linux")]
-mod size;
 #[cfg(target_os = "linux")]
 mod target;
 #[cfg(target_os = "linux")]

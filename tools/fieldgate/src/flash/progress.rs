@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::size::size;
+use crate::size::size;
 
 /// Between two lines on a terminal.
 const PAUSE: Duration = Duration::from_millis(250);

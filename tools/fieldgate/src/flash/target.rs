@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 
 use super::disk::{Disk, Machine};
-use super::size::size;
+use crate::size::size;
 
 /// What the images' partition tables count in.
 pub(super) const SECTOR: u64 = 512;

@@ -14,11 +14,11 @@ use super::disk::Machine;
 use super::gpt::{boot_partition, move_backup};
 use super::image::Image;
 use super::medium::{Fault, Files};
-use super::size::size;
 use super::target::{Target, list};
 use crate::confirm::confirm;
 use crate::install::say;
 use crate::signals::Signals;
+use crate::size::size;
 
 /// The provisioning file does not hold, as for `fieldgate provision`.
 const INVALID: u8 = 78;

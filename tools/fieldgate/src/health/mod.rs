@@ -32,7 +32,7 @@ use expected::Expected;
 use figures::Figures;
 
 /// k3s's folder of manifests.
-const MANIFESTS: &str = "/var/lib/rancher/k3s/server/manifests";
+pub(crate) const MANIFESTS: &str = "/var/lib/rancher/k3s/server/manifests";
 const LIST: Duration = Duration::from_secs(90);
 /// Between two examinations, at least; a slow processor gets twice the time of an examination.
 const PAUSE: Duration = Duration::from_secs(5);

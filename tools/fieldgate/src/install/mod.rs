@@ -32,7 +32,7 @@ use record::Record;
 
 pub(crate) use machine::find_program;
 pub(crate) use outline::{Outline, namespace as default_namespace};
-pub(crate) use places::APPLIANCE;
+pub(crate) use places::{APPLIANCE, VOLUMES};
 pub(crate) use uninstall::{UninstallArgs, run as uninstall};
 
 const DATA_DIR: &str = "/var/lib/rancher/k3s";

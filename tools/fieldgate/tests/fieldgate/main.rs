@@ -6,6 +6,7 @@ mod agent;
 mod manifests;
 mod program;
 mod provision;
+mod queue;
 mod reset;
 mod routes;
 mod update;
