@@ -129,7 +129,7 @@ fn a_queue_that_nobody_has_open_is_looked_at_and_stays_what_it_was() {
     );
     assert_eq!(status["layout"], store_forward::LAYOUT);
     assert_eq!(status["priorities"][0]["events"], 3);
-    assert_eq!(status["routes"][1]["route"], "default");
+    assert_eq!(status["routes"][1]["route"], "alarms");
     let (_, out, _) = plant.call(&["status"]);
     for line in [
         "open      in no process",
