@@ -154,7 +154,7 @@ fn a_queue_that_nobody_has_open_is_looked_at_and_stays_what_it_was() {
         (lines[0][0], &lines[0][2..]),
         (
             "7",
-            ["5", &lines[0][3], "default", "press-1", "e/7"].as_slice()
+            ["5", lines[0][3], "default", "press-1", "e/7"].as_slice()
         )
     );
     assert_eq!(lines[1][0], "13");
