@@ -30,7 +30,7 @@ pub(crate) struct Cell {
 /// be wrong.
 pub(crate) fn cells(page: &[u8]) -> Vec<Option<Cell>> {
     let stated = half(page, 3);
-    let flipped = (0..10).map(|bit| stated ^ (1 << bit));
+    let flipped = (0..16).map(|bit| stated ^ (1 << bit));
     let count = if adds_up(page, stated) {
         stated
     } else {

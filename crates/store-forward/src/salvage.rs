@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::age::Anchor;
 use crate::fault::Fault;
 use crate::item::Priority;
-use crate::leaf::{self, LEAF};
+use crate::leaf::{self, Cell, LEAF};
 use crate::pages::Pages;
 use crate::row::{Content, Item, Parts, Row, Terms, per_priority};
 use crate::space::{LEAST_ROW, PAGE};
@@ -86,6 +86,25 @@ impl Kept {
             route: self.route.as_deref(),
             lifetime: self.lifetime,
             expires: self.expires,
+        }
+    }
+}
+
+/// A row of a leaf page.
+#[derive(Debug)]
+enum Taken {
+    Item(Kept),
+    Mark { sequence: u64 },
+    Damaged { number: u64 },
+}
+
+impl Taken {
+    /// Its number, if it is sound.
+    fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Item(kept) => Some(kept.sequence),
+            Self::Mark { sequence } => Some(*sequence),
+            Self::Damaged { .. } => None,
         }
     }
 }
@@ -293,55 +312,74 @@ impl<'a> Salvage<'a> {
 
     /// Takes the rows of a leaf page.
     fn take(&mut self, leaf: Leaf) -> Result<(), Fault> {
-        let Leaf {
-            priority: Reverse(priority),
-            page: number,
-            ..
-        } = leaf;
-        let Some(page) = self.pages.read(number) else {
-            return Ok(());
-        };
+        let Reverse(priority) = leaf.priority;
         let gone = self.gone(priority);
-        for cell in leaf::cells(&page) {
+        let rows = self.rows(leaf.page, priority);
+        let sound: Vec<_> = rows.iter().map(Taken::sequence).collect();
+        let mut previous = None;
+        for (index, row) in rows.into_iter().enumerate() {
+            self.found.seen_any = true;
+            let next = sound[index + 1..].iter().flatten().next();
+            match row {
+                Taken::Damaged { number } => {
+                    // Its number may be damaged as well: its neighbours tell.
+                    let is_gone = match (previous, next) {
+                        (_, Some(next)) if *next <= gone.saturating_add(1) => true,
+                        (None, Some(_)) => false,
+                        (previous, _) => previous.unwrap_or(0) < number && number <= gone,
+                    };
+                    self.found.lost += u64::from(!is_gone);
+                }
+                Taken::Mark { sequence } => {
+                    self.found.highest = self.found.highest.max(sequence);
+                    previous = Some(sequence);
+                }
+                Taken::Item(kept) => {
+                    self.found.highest = self.found.highest.max(kept.sequence);
+                    previous = Some(kept.sequence);
+                    if kept.sequence > gone && self.is_new(&kept)? {
+                        self.keep(kept)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a leaf page of the table of a priority.
+    fn rows(&self, number: u32, priority: Priority) -> Vec<Taken> {
+        let Some(page) = self.pages.read(number) else {
+            return Vec::new();
+        };
+        let row = |cell: &Option<Cell>| {
+            let number = cell.as_ref().map_or(-1, |cell| cell.number);
             let record = cell
                 .as_ref()
                 .and_then(|cell| cell.record(&page, &self.pages, |_| {}));
-            let number = cell.as_ref().map_or(-1, |cell| cell.number);
             let values = record.as_deref().and_then(leaf::values);
-            let row = values.map(|values| Row::of(Some(priority), number, values));
-            self.found.seen_any = true;
-            let item = match row.map(|row| row.content) {
-                Some(Content::Item(item)) => item,
-                Some(Content::Mark { sequence }) => {
-                    self.found.highest = self.found.highest.max(sequence);
-                    continue;
-                }
-                Some(Content::Damaged) | None => {
-                    let is_gone = u64::try_from(number).is_ok_and(|number| number <= gone);
-                    self.found.lost += u64::from(!is_gone);
-                    continue;
-                }
-            };
-            self.found.highest = self.found.highest.max(item.sequence);
-            if item.sequence <= gone {
-                continue;
+            match values.map(|values| Row::of(Some(priority), number, values).content) {
+                Some(Content::Item(item)) => Taken::Item(Kept::of(&item)),
+                Some(Content::Mark { sequence }) => Taken::Mark { sequence },
+                Some(Content::Damaged) | None => Taken::Damaged {
+                    number: u64::try_from(number).unwrap_or_default(),
+                },
             }
-            // A second time: on a page that was used before.
-            if let Some((of, last)) = self.taken
-                && of == priority
-                && item.sequence <= last
-            {
-                let kept = Kept::of(&item);
+        };
+        leaf::cells(&page).iter().map(row).collect()
+    }
+
+    /// Whether an item was not taken before, from a page that is out of use.
+    fn is_new(&mut self, kept: &Kept) -> Result<bool, Fault> {
+        match self.taken {
+            Some((of, last)) if of == kept.priority && kept.sequence <= last => {
                 self.flush()?;
-                if !self.holds(priority, kept.sequence)? {
-                    self.keep(kept)?;
-                }
-                continue;
+                Ok(!self.holds(kept.priority, kept.sequence)?)
             }
-            self.taken = Some((priority, item.sequence));
-            self.keep(Kept::of(&item))?;
+            _ => {
+                self.taken = Some((kept.priority, kept.sequence));
+                Ok(true)
+            }
         }
-        Ok(())
     }
 
     fn keep(&mut self, kept: Kept) -> Result<(), Fault> {

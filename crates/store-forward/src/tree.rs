@@ -77,7 +77,7 @@ fn children(page: &[u8], after: i64, until: i64) -> Option<Vec<(u32, i64, i64)>>
 /// Whether a page was an inner page once, whatever one of its bytes says now: most of what is on it leads somewhere.
 pub(crate) fn is_like_inner(page: &[u8], pages: &Pages) -> bool {
     let stated = half(page, 3);
-    let counts = (0..10).map(|bit| stated ^ (1 << bit));
+    let counts = (0..16).map(|bit| stated ^ (1 << bit));
     std::iter::once(stated).chain(counts).any(|count| {
         let (mut good, mut last) = (0, i64::MIN);
         if count == 0 || HEADER + 2 * count > page.len() {
