@@ -194,7 +194,7 @@ async fn what_is_no_request_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let open = open(folder.path());
     let socket = socket_of(&open.path);
-    let refused = |line: &'static str| {
+    let refused = move |line: &'static str| {
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.write_all(line.as_bytes()).unwrap();
         let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -15,6 +15,7 @@ use crate::folder::{
 use crate::header;
 use crate::open::{Losses, beyond, connect, existing, fresh_of};
 use crate::options::QueueOptions;
+use crate::pages::Pages;
 use crate::salvage::{Salvage, Salvaged};
 use crate::schema;
 use crate::space::PAGE;
@@ -126,7 +127,8 @@ pub(crate) fn compact(options: &QueueOptions, last: u64, note: Option<&[u8]>) ->
     let path = &options.path;
     let fresh = fresh_of(path);
     let mut target = create(options, &fresh)?;
-    let salvaged = Salvage::new(path, &mut target, Some(schema::VERSION))?.run()?;
+    let pages = Pages::open(path)?;
+    let salvaged = Salvage::new(path, pages, &mut target, Some(schema::VERSION)).run()?;
     if salvaged.lost > 0 || salvaged.stopped {
         return Err(Fault::storage("not all of its rows could be copied"));
     }
@@ -170,10 +172,11 @@ fn create(options: &QueueOptions, fresh: &Path) -> Result<Store, Fault> {
 /// number of pages there, for one, hides rows without an error.
 fn salvage(aside: &Path, fresh: &Path, target: &mut Store) -> Result<Salvaged, Fault> {
     let version = header::version(aside);
+    let pages = Pages::open(aside)?;
     if let Err(error) = header::restore(aside, fresh) {
         tracing::warn!(file = %aside.display(), %error, "the first page of the damaged file cannot be restored");
     }
-    match Salvage::new(aside, target, version).and_then(Salvage::run) {
+    match Salvage::new(aside, pages, target, version).run() {
         Ok(salvaged) if salvaged.seen_any => Ok(salvaged),
         // The table has never been empty.
         Ok(salvaged) => Ok(Salvaged {

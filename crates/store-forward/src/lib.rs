@@ -29,10 +29,10 @@
 //! * Sequence numbers are never used twice.
 //! * Whatever is lost is counted in [`QueueStats`], with these exceptions. Of a write-ahead log with more damage than a flipped
 //!   bit here and there, [`QueueStats::corrupt_files`] counts that commits are lost, and nothing how many items; the very last
-//!   commit before a crash, damaged like this, cannot be told from one that a power cut interrupted. Where inner pages of
-//!   the table are damaged, all items below them may be lost, and the count of them may be too low or too high. And of a file with
-//!   more than 256 MiB in use only the rows are checked at opening, not the structure, so damage that hides a row may go
-//!   unseen.
+//!   commit before a crash, damaged like this, cannot be told from one that a power cut interrupted. Of a page of which nothing
+//!   can be read any more, [`QueueStats::corrupt_rows`] counts the numbers that are missing where it was: too many, if some of
+//!   these had left the queue before. And of a file with more than 256 MiB in use only the rows are checked at opening, not the
+//!   structure, so damage that hides a row may go unseen.
 //! * A file that is damaged does not stop the queue: it is set aside, what is readable is kept.
 //! * A full disk fails appends, which are to be tried again; the queue goes on by itself when there is room.
 //!
@@ -95,12 +95,14 @@ mod gone;
 mod group;
 mod header;
 mod item;
+mod leaf;
 mod lock;
 mod log;
 mod log_checksum;
 mod note;
 mod open;
 mod options;
+mod pages;
 mod queue;
 mod read;
 mod row;
@@ -112,6 +114,7 @@ mod store;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod way_back;
 mod writer;
 

@@ -8,6 +8,7 @@
 //!
 //! Source: SQLite, "WAL-mode File Format" (walformat.html) and "Database file format", 4.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -45,6 +46,50 @@ pub(crate) fn inspect(path: &Path) -> std::io::Result<Inspection> {
         return Ok(Inspection::default());
     }
     scan(&file, length)
+}
+
+/// What a log holds: what SQLite reads of it.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// Where the newest of each page begins.
+    pub(crate) pages: HashMap<u32, u64>,
+    /// Pages of the database as of the last commit.
+    pub(crate) count: Option<u32>,
+}
+
+/// Reads which pages are in the commits of a log that nobody has open. One that is not there has none.
+pub(crate) fn committed(path: &Path) -> std::io::Result<Committed> {
+    let mut found = Committed::default();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    let frames = file.metadata()?.len().saturating_sub(HEADER as u64) / FRAME;
+    let mut header = [0; HEADER];
+    if frames > 0 {
+        file.read_exact_at(&mut header, 0)?;
+    }
+    let Some(mut sum) = header_sum(&header) else {
+        return Ok(found);
+    };
+    let mut commit = Vec::new();
+    for index in 0..frames {
+        let at = HEADER as u64 + index * FRAME;
+        let mut frame = vec![0; FRAME_HEADER + PAGE as usize];
+        file.read_exact_at(&mut frame, at)?;
+        if !holds(&frame, &header[16..24], sum) {
+            break;
+        }
+        sum = after(&frame, sum);
+        commit.push((word(&frame, 0), at + FRAME_HEADER as u64));
+        let count = word(&frame, 4);
+        if count > 0 {
+            found.pages.extend(commit.drain(..));
+            found.count = Some(count);
+        }
+    }
+    Ok(found)
 }
 
 /// How many pages of the database are in the first frames of a log: so many are written when it is copied. A log that

@@ -261,7 +261,7 @@ fn scan(store: &Store) -> Result<Scan, Fault> {
                     tally.last = tally.last.max(sequence);
                     tally.mark = Some(sequence);
                 }
-                Content::Damaged { .. } => scan.damaged.push((priority, row.number)),
+                Content::Damaged => scan.damaged.push((priority, row.number)),
             }
             true
         })?;

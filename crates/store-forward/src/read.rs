@@ -234,7 +234,7 @@ impl Reader<'_> {
                 self.items.push(item.stored(route));
             }
             Content::Mark { .. } => {}
-            Content::Damaged { .. } => self.damaged.push((priority, row.number)),
+            Content::Damaged => self.damaged.push((priority, row.number)),
         }
         if self.items.len() < self.selection.max_items {
             Taken::More

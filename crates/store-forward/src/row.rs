@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 
 use crate::item::{NewItem, Priority, Route, Sequence, StoredItem};
+use crate::schema::COLUMNS;
 
 /// `enqueued` of the row that only keeps the last sequence number in the table, when that item is gone already.
 pub(crate) const MARK: i64 = -1;
@@ -192,10 +193,7 @@ pub(crate) enum Content<'a> {
         sequence: u64,
     },
     /// A checksum does not hold, or a column has not its type.
-    Damaged {
-        /// It has a seal: it was not a row of another table.
-        sealed: bool,
-    },
+    Damaged,
 }
 
 /// An item within a row.
@@ -245,11 +243,31 @@ impl<'a> Row<'a> {
             row.get_ref(9)?,
             row.get_ref(10)?,
         ];
-        let sealed = !matches!(terms[3], ValueRef::Null);
         Ok(Self {
             number,
-            content: content(number, priority, parts, terms).unwrap_or(Content::Damaged { sealed }),
+            content: content(number, priority, parts, terms).unwrap_or(Content::Damaged),
         })
+    }
+
+    /// Takes the values of a row apart, in the order of [`ROWS`]; its number is not among them. Without a priority, it is that
+    /// for which its seal holds.
+    pub(crate) fn of(
+        priority: Option<Priority>,
+        number: i64,
+        values: [ValueRef<'a>; COLUMNS],
+    ) -> Self {
+        let [_, enqueued, sum, key, id, properties, payload, terms @ ..] = values;
+        let parts = [enqueued, sum, key, id, properties, payload];
+        let of = |priority| content(number, priority, parts, terms);
+        let content = match (priority, terms[3]) {
+            (Some(priority), _) => of(priority),
+            (None, ValueRef::Null) => of(Priority::DEFAULT),
+            (None, _) => Priority::descending().find_map(of),
+        };
+        Self {
+            number,
+            content: content.unwrap_or(Content::Damaged),
+        }
     }
 }
 

@@ -1,5 +1,10 @@
 //! Copies the readable rows of a damaged database.
+//!
+//! Where the trees of the tables hold together, they say which rows are there. Where one does not, all leaf pages of the file are
+//! looked through that the list of free pages does not name: a row says by its checksums whether it is one, and of which table.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -8,15 +13,18 @@ use rusqlite::{Connection, OpenFlags};
 use crate::age::Anchor;
 use crate::fault::Fault;
 use crate::item::Priority;
-use crate::row::{self, Content, Item, Parts, Row, Terms, per_priority};
+use crate::leaf::{self, Cell, LEAF};
+use crate::pages::Pages;
+use crate::row::{Content, Item, Parts, Row, Terms, per_priority};
 use crate::space::{LEAST_ROW, PAGE};
 use crate::store::Store;
+use crate::tree;
 
-/// How often the walk starts anew beyond a part that cannot be read.
-const STARTS: u32 = 20_000;
 /// Rows are handed over in transactions of so many items or bytes.
 const BATCH_ITEMS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
+/// First bytes of the pages of an index.
+const INDEX: [u8; 2] = [0x02, 0x0a];
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +49,7 @@ struct Kept {
     id: String,
     properties: Vec<u8>,
     payload: Vec<u8>,
+    priority: Priority,
     route: Option<String>,
     lifetime: Option<i64>,
     expires: Option<i64>,
@@ -55,6 +64,7 @@ impl Kept {
             id: item.parts.id.to_owned(),
             properties: item.parts.properties.to_owned(),
             payload: item.parts.payload.to_owned(),
+            priority: item.terms.priority,
             route: item.terms.route.map(str::to_owned),
             lifetime: item.terms.lifetime,
             expires: item.terms.expires,
@@ -70,9 +80,9 @@ impl Kept {
         }
     }
 
-    fn terms(&self, priority: Priority) -> Terms<'_> {
+    fn terms(&self) -> Terms<'_> {
         Terms {
-            priority,
+            priority: self.priority,
             route: self.route.as_deref(),
             lifetime: self.lifetime,
             expires: self.expires,
@@ -80,134 +90,333 @@ impl Kept {
     }
 }
 
-/// A walk through damaged tables, the highest priority first, each from the lowest sequence number to the highest.
+/// A row of a leaf page.
 #[derive(Debug)]
-pub(crate) struct Salvage<'a> {
-    source: Connection,
-    target: &'a mut Store,
-    /// The version of the schema, if the file says it clearly.
-    version: Option<u32>,
-    /// How far items are gone whose rows are there.
-    gone: Vec<(Priority, u64)>,
-    batch: Vec<Kept>,
-    batch_bytes: usize,
-    starts: u32,
-    found: Salvaged,
-    /// The table that is walked through.
-    priority: Priority,
-    /// The number of the last sound row of the table.
-    highest: u64,
-    /// Rows were skipped since then.
-    gap: bool,
-    /// Numbers between which rows of a table could not be read, exclusive.
-    gaps: Vec<(u64, u64)>,
-    /// Damaged rows that lie in such gaps, which `lost` has already.
-    counted: u64,
-    /// Damaged rows since the last sound one.
-    damaged: u64,
+enum Taken {
+    Item(Kept),
+    Mark { sequence: u64 },
+    Damaged { number: u64 },
 }
 
-enum Walk {
-    Done,
-    /// Nothing can be read right after this number.
-    BrokenAfter(i64),
+impl Taken {
+    /// Its number, if it is sound.
+    fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Item(kept) => Some(kept.sequence),
+            Self::Mark { sequence } => Some(*sequence),
+            Self::Damaged { .. } => None,
+        }
+    }
+}
+
+/// A leaf page with rows to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Leaf {
+    /// Of all its rows. The highest comes first.
+    priority: Reverse<Priority>,
+    /// The lowest number of a sound row; 0 where the tree has the order.
+    first: u64,
+    page: u32,
+}
+
+/// What the file's pages are.
+#[derive(Debug, Default)]
+struct Found {
+    leaves: Vec<Leaf>,
+    /// Numbers between which something may be missing, exclusive.
+    gaps: Vec<(u64, u64)>,
+    /// Pages of which nobody can say what they were.
+    unknown: u64,
+}
+
+/// A walk through the tables of a damaged file, the highest priority first, each from the lowest sequence number to the highest.
+#[derive(Debug)]
+pub(crate) struct Salvage<'a> {
+    pages: Pages,
+    target: &'a mut Store,
+    /// The first pages of the tables of items, the highest priority first. None: not known.
+    roots: Option<Vec<(Priority, u32)>>,
+    /// Those of other tables.
+    others: Vec<u32>,
+    /// How far items are gone whose rows are there.
+    gone: Vec<(Priority, u64)>,
+    anchor: Option<Anchor>,
+    batch: Vec<Kept>,
+    batch_bytes: usize,
+    found: Salvaged,
+    /// The number of the last row that was taken of a priority.
+    taken: Option<(Priority, u64)>,
 }
 
 impl<'a> Salvage<'a> {
+    /// `pages`: as they were before anything was changed to make the file readable for SQLite.
     pub(crate) fn new(
         path: &Path,
+        pages: Pages,
         target: &'a mut Store,
         version: Option<u32>,
-    ) -> Result<Self, Fault> {
-        let source = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        source.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -1800;
-             PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
-        )?;
-        // The damaged file stays what it is, with its log.
-        source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    ) -> Self {
+        let source = connect(path);
+        if let Err(error) = &source {
+            tracing::warn!(file = %path.display(), %error, "SQLite cannot open the damaged file; its rows are read without it");
+        }
+        let source = source.ok();
         // If that cannot be read, items come again.
         let gone = match version {
-            Some(1) => Vec::new(),
-            _ => crate::gone::load(&source).unwrap_or_default(),
+            Some(1) => None,
+            _ => source
+                .as_ref()
+                .and_then(|source| crate::gone::load(source).ok()),
         };
-        source.set_prepared_statement_cache_capacity(8);
-        source.prepare(row::ROWS[Priority::DEFAULT.index()])?;
-        Ok(Self {
-            source,
+        let (roots, others) = match source.as_ref().map(|source| roots(source, version)) {
+            Some(Ok((roots, others))) => (Some(roots), others),
+            _ => (None, Vec::new()),
+        };
+        Self {
+            pages,
             target,
-            version,
-            gone,
+            roots,
+            others,
+            gone: gone.unwrap_or_default(),
+            anchor: source.as_ref().and_then(Anchor::load),
             batch: Vec::new(),
             batch_bytes: 0,
-            starts: STARTS,
             found: Salvaged::default(),
-            priority: Priority::HIGHEST,
-            highest: 0,
-            gap: false,
-            gaps: Vec::new(),
-            counted: 0,
-            damaged: 0,
-        })
+            taken: None,
+        }
     }
 
     pub(crate) fn run(mut self) -> Result<Salvaged, Fault> {
-        for priority in Priority::descending() {
-            // Where version 1 has its items a later one may have the roots of its other tables.
-            if self.version == Some(1) && priority != Priority::DEFAULT {
-                continue;
-            }
-            self.table(priority)?;
+        let found = match self.by_trees() {
+            Ok(leaves) => Found {
+                leaves,
+                ..Found::default()
+            },
+            Err(gaps) => self.by_pages(gaps),
+        };
+        for leaf in &found.leaves {
+            self.take(*leaf)?;
         }
-        if let Some(anchor) = Anchor::load(&self.source) {
+        self.flush()?;
+        if let Some(anchor) = self.anchor.take() {
             self.target
                 .transact(|target| anchor.store(&target.connection))?;
         }
-        self.found.lost += self.missing()?;
+        if found.unknown > 0 && !self.found.stopped {
+            let most = found.unknown.saturating_mul(PAGE / LEAST_ROW);
+            self.found.lost += self.missing(found.gaps)?.min(most);
+        }
         Ok(self.found)
     }
 
-    fn table(&mut self, priority: Priority) -> Result<(), Fault> {
-        self.priority = priority;
-        let gone = self.gone.iter().find(|(of, _)| *of == priority);
-        let gone = gone.map_or(0, |(_, until)| *until);
-        (self.highest, self.gap, self.damaged) = (gone, false, 0);
-        let mut after = if gone == 0 {
-            -1
-        } else {
-            i64::try_from(gone).unwrap_or(i64::MAX)
+    /// The leaf pages that the trees of the tables have, or where one does not hold together: numbers, exclusive.
+    fn by_trees(&self) -> Result<Vec<Leaf>, Vec<(u64, u64)>> {
+        let Some(roots) = &self.roots else {
+            return Err(vec![(0, u64::MAX)]);
         };
-        while let Walk::BrokenAfter(last) = self.walk(after)? {
-            self.gap = true;
-            self.starts = self.starts.saturating_sub(1);
-            match self.beyond(last) {
-                Some(readable) if self.starts > 0 => after = readable,
-                _ => break,
+        let (mut leaves, mut gaps) = (Vec::new(), Vec::new());
+        let mut met = HashSet::from([1]);
+        for (priority, root) in roots {
+            let tree = tree::walk(&self.pages, *root, &mut met);
+            leaves.extend(tree.leaves.iter().map(|page| Leaf {
+                priority: Reverse(*priority),
+                first: 0,
+                page: *page,
+            }));
+            let gone = self.gone(*priority);
+            let number = |number: i64| u64::try_from(number).unwrap_or_default();
+            gaps.extend(
+                tree.broken.into_iter().map(|(after, until)| {
+                    (number(after).max(gone), number(until).saturating_add(1))
+                }),
+            );
+        }
+        if gaps.is_empty() {
+            Ok(leaves)
+        } else {
+            Err(gaps)
+        }
+    }
+
+    /// Up to which number items of a priority are gone.
+    fn gone(&self, priority: Priority) -> u64 {
+        let gone = self.gone.iter().find(|(of, _)| *of == priority);
+        gone.map_or(0, |(_, until)| *until)
+    }
+
+    /// All pages with rows, wherever they are.
+    fn by_pages(&self, gaps: Vec<(u64, u64)>) -> Found {
+        let mut found = Found {
+            gaps,
+            unknown: self.pages.absent(),
+            ..Found::default()
+        };
+        let mut overflow = HashSet::new();
+        let mut rest = Vec::new();
+        for number in 2..=self.pages.count() {
+            if self.pages.is_free(number) {
+                continue;
+            }
+            let page = self.pages.read(number).filter(|page| page[0] == LEAF);
+            match page.and_then(|page| self.rows_of(number, &page, &mut overflow)) {
+                Some(leaf) => found.leaves.push(leaf),
+                None => rest.push(number),
             }
         }
-        if self.gap {
-            let end = self.end().max(self.highest.saturating_add(1));
-            let gap = gap(self.target, self.highest, end.saturating_add(1));
-            self.gaps.push(gap);
-            self.counted += self.damaged;
+        rest.retain(|number| !overflow.contains(number) && !self.others.contains(number));
+        for number in rest {
+            let page = self.pages.read(number);
+            let Some(page) = page else {
+                found.unknown += 1;
+                continue;
+            };
+            // Whatever its first byte says now.
+            if let Some(leaf) = self.rows_of(number, &page, &mut overflow) {
+                found.leaves.push(leaf);
+                continue;
+            }
+            let is_empty = page[0] == LEAF && leaf::half(&page, 3) == 0;
+            let is_index = INDEX.contains(&page[0]);
+            if !is_empty && !is_index && !tree::is_like_inner(&page, &self.pages) {
+                found.unknown += 1;
+            }
         }
-        self.flush()
+        found.leaves.sort_unstable();
+        found
+    }
+
+    /// What a page is, if there is a sound row on it, and where its rows go on.
+    fn rows_of(&self, number: u32, page: &[u8], overflow: &mut HashSet<u32>) -> Option<Leaf> {
+        let mut leaf: Option<Leaf> = None;
+        for cell in leaf::cells(page).iter().flatten() {
+            let record = cell.record(page, &self.pages, |page| {
+                overflow.insert(page);
+            });
+            let Some(values) = record.as_deref().and_then(leaf::values) else {
+                continue;
+            };
+            let (priority, sequence) = match Row::of(None, cell.number, values).content {
+                Content::Item(item) => (item.terms.priority, item.sequence),
+                Content::Mark { sequence } => (Priority::DEFAULT, sequence),
+                Content::Damaged => continue,
+            };
+            let first = leaf.map_or(sequence, |leaf| leaf.first.min(sequence));
+            leaf = Some(Leaf {
+                priority: Reverse(priority),
+                first,
+                page: number,
+            });
+        }
+        leaf
+    }
+
+    /// Takes the rows of a leaf page.
+    fn take(&mut self, leaf: Leaf) -> Result<(), Fault> {
+        let Reverse(priority) = leaf.priority;
+        let gone = self.gone(priority);
+        let rows = self.rows(leaf.page, priority);
+        let sound: Vec<_> = rows.iter().map(Taken::sequence).collect();
+        let mut previous = None;
+        for (index, row) in rows.into_iter().enumerate() {
+            self.found.seen_any = true;
+            let next = sound[index + 1..].iter().flatten().next();
+            match row {
+                Taken::Damaged { number } => {
+                    // Its number may be damaged as well: its neighbours tell.
+                    let is_gone = match (previous, next) {
+                        (_, Some(next)) if *next <= gone.saturating_add(1) => true,
+                        (None, Some(_)) => false,
+                        (previous, _) => previous.unwrap_or(0) < number && number <= gone,
+                    };
+                    self.found.lost += u64::from(!is_gone);
+                }
+                Taken::Mark { sequence } => {
+                    self.found.highest = self.found.highest.max(sequence);
+                    previous = Some(sequence);
+                }
+                Taken::Item(kept) => {
+                    self.found.highest = self.found.highest.max(kept.sequence);
+                    previous = Some(kept.sequence);
+                    if kept.sequence > gone && self.is_new(&kept)? {
+                        self.keep(kept)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a leaf page of the table of a priority.
+    fn rows(&self, number: u32, priority: Priority) -> Vec<Taken> {
+        let Some(page) = self.pages.read(number) else {
+            return Vec::new();
+        };
+        let row = |cell: &Option<Cell>| {
+            let number = cell.as_ref().map_or(-1, |cell| cell.number);
+            let record = cell
+                .as_ref()
+                .and_then(|cell| cell.record(&page, &self.pages, |_| {}));
+            let values = record.as_deref().and_then(leaf::values);
+            match values.map(|values| Row::of(Some(priority), number, values).content) {
+                Some(Content::Item(item)) => Taken::Item(Kept::of(&item)),
+                Some(Content::Mark { sequence }) => Taken::Mark { sequence },
+                Some(Content::Damaged) | None => Taken::Damaged {
+                    number: u64::try_from(number).unwrap_or_default(),
+                },
+            }
+        };
+        leaf::cells(&page).iter().map(row).collect()
+    }
+
+    /// Whether an item was not taken before, from a page that is out of use.
+    fn is_new(&mut self, kept: &Kept) -> Result<bool, Fault> {
+        match self.taken {
+            Some((of, last)) if of == kept.priority && kept.sequence <= last => {
+                self.flush()?;
+                Ok(!self.holds(kept.priority, kept.sequence)?)
+            }
+            _ => {
+                self.taken = Some((kept.priority, kept.sequence));
+                Ok(true)
+            }
+        }
+    }
+
+    fn keep(&mut self, kept: Kept) -> Result<(), Fault> {
+        if self.found.stopped {
+            self.found.lost += 1;
+            return Ok(());
+        }
+        self.batch_bytes += kept.parts().size();
+        self.batch.push(kept);
+        if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn holds(&self, priority: Priority, sequence: u64) -> Result<bool, Fault> {
+        const HOLDS: [&str; Priority::COUNT] =
+            per_priority!("SELECT EXISTS (SELECT 1 FROM ", " WHERE sequence = ?1)");
+        Ok(self
+            .target
+            .statement(HOLDS[priority.index()])?
+            .query_row([sequence], |row| row.get(0))?)
     }
 
     /// How many items are likely to be missing: numbers within gaps that are in no table. Some of them may have left the
     /// queue before.
-    fn missing(&mut self) -> Result<u64, Fault> {
+    fn missing(&mut self, mut gaps: Vec<(u64, u64)>) -> Result<u64, Fault> {
         const COUNT: [&str; Priority::COUNT] = per_priority!(
             "SELECT count(*) FROM ",
             " WHERE sequence > ?1 AND sequence < ?2"
         );
-        let mut gaps = std::mem::take(&mut self.gaps);
         gaps.sort_unstable();
+        // Behind the last row that was found there may be more, nobody knows how many.
+        let end = self.found.highest.saturating_add(2);
         let mut joined: Vec<(u64, u64)> = Vec::new();
-        for gap in gaps {
+        for (after, before) in gaps {
+            let gap = (after, before.min(end));
             match joined.last_mut() {
                 Some(last) if gap.0 < last.1 => last.1 = last.1.max(gap.1),
                 _ => joined.push(gap),
@@ -225,137 +434,22 @@ impl<'a> Salvage<'a> {
             let numbers = before.saturating_sub(after).saturating_sub(1);
             missing += numbers.saturating_sub(present);
         }
-        Ok(missing
-            .min(rows_at_most(self.target))
-            .saturating_sub(self.counted))
-    }
-
-    /// Reads rows after a number up to the first error.
-    fn walk(&mut self, after: i64) -> Result<Walk, Fault> {
-        let mut last = after;
-        loop {
-            // A statement lives for one batch, because handing over needs all of `self`.
-            let walk = self.walk_batch(&mut last);
-            if let Some(walk) = walk {
-                return Ok(walk);
-            }
-            self.flush()?;
-            if self.found.stopped {
-                return Ok(Walk::Done);
-            }
-        }
-    }
-
-    /// Reads rows until the walk ends, or the batch is full (None).
-    fn walk_batch(&mut self, last: &mut i64) -> Option<Walk> {
-        let Ok(mut statement) = self.source.prepare_cached(row::ROWS[self.priority.index()]) else {
-            return Some(Walk::BrokenAfter(*last));
-        };
-        let Ok(mut rows) = statement.query((*last, i64::MAX)) else {
-            return Some(Walk::BrokenAfter(*last));
-        };
-        loop {
-            let row = match rows.next() {
-                Ok(Some(row)) => Row::decode(self.priority, row),
-                Ok(None) => return Some(Walk::Done),
-                Err(error) => Err(error),
-            };
-            let Ok(row) = row else {
-                return Some(Walk::BrokenAfter(*last));
-            };
-            self.found.seen_any = true;
-            let sequence = match row.content {
-                // Its number may be wrong as well: it does not move the walk.
-                Content::Damaged { sealed } => {
-                    // Without a seal it may be a row of another table, which is walked through as well.
-                    if self.priority == Priority::DEFAULT || sealed || self.version.is_some() {
-                        self.found.lost += 1;
-                        self.damaged += 1;
-                    }
-                    continue;
-                }
-                // A page that was walked before: the tree is not one.
-                _ if row.number <= *last => return Some(Walk::BrokenAfter(*last)),
-                Content::Mark { sequence } => sequence,
-                Content::Item(item) => {
-                    self.batch_bytes += item.parts.size();
-                    self.batch.push(Kept::of(&item));
-                    item.sequence
-                }
-            };
-            *last = row.number;
-            if std::mem::take(&mut self.gap) {
-                self.gaps.push(gap(self.target, self.highest, sequence));
-                self.counted += self.damaged;
-            }
-            self.damaged = 0;
-            self.highest = sequence;
-            self.found.highest = self.found.highest.max(sequence);
-            if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= BATCH_BYTES {
-                return None;
-            }
-        }
-    }
-
-    /// The number nearest to `last` after which a row can be read again: looks at distances 1, 2, 4 and so on, then halves
-    /// the last step.
-    fn beyond(&self, last: i64) -> Option<i64> {
-        let mut distance: i64 = 1;
-        while !self.readable(last.checked_add(distance)?) {
-            distance = distance.checked_mul(2)?;
-        }
-        let (mut broken, mut readable) = (last + distance / 2, last + distance);
-        while readable - broken > 1 {
-            let middle = broken + (readable - broken) / 2;
-            if self.readable(middle) {
-                readable = middle;
-            } else {
-                broken = middle;
-            }
-        }
-        Some(readable)
-    }
-
-    /// Whether the first row after a number, or that there is none, can be read.
-    fn readable(&self, after: i64) -> bool {
-        let Ok(mut statement) = self.source.prepare_cached(row::ROWS[self.priority.index()]) else {
-            return false;
-        };
-        let Ok(mut rows) = statement.query((after, i64::MAX)) else {
-            return false;
-        };
-        match rows.next() {
-            Ok(Some(row)) => Row::decode(self.priority, row).is_ok_and(|row| row.number > after),
-            Ok(None) => true,
-            Err(_) => false,
-        }
-    }
-
-    /// The highest number in the table, if that can be told.
-    fn end(&self) -> u64 {
-        const LAST: [&str; Priority::COUNT] =
-            per_priority!("SELECT sequence FROM ", " ORDER BY sequence DESC LIMIT 1");
-        let highest = self
-            .source
-            .query_row(LAST[self.priority.index()], [], |row| row.get(0));
-        highest.unwrap_or_default()
+        Ok(missing)
     }
 
     fn flush(&mut self) -> Result<(), Fault> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        if batch.is_empty() || self.found.stopped {
+        if batch.is_empty() {
             return Ok(());
         }
-        let priority = self.priority;
+        if self.found.stopped {
+            self.found.lost += batch.len() as u64;
+            return Ok(());
+        }
         let stored = self.target.transact(|target| {
             batch.iter().try_for_each(|kept| {
-                target.insert(
-                    kept.sequence,
-                    kept.enqueued,
-                    kept.parts(),
-                    kept.terms(priority),
-                )
+                target.insert(kept.sequence, kept.enqueued, kept.parts(), kept.terms())
             })
         });
         match stored.and_then(|()| self.target.checkpoint_if_due()) {
@@ -377,13 +471,41 @@ impl<'a> Salvage<'a> {
     }
 }
 
-/// Rows could not be read between a sound one and another: numbers around the gap.
-fn gap(target: &Store, last: u64, next: u64) -> (u64, u64) {
-    let most = rows_at_most(target).saturating_add(1);
-    (last.max(next.saturating_sub(most)), next)
+/// For what is in tables of one row.
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let source = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    source.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA mmap_size = 0;
+         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+    )?;
+    // The damaged file stays what it is, with its log.
+    source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(source)
 }
 
-/// No file of this size has more rows.
-fn rows_at_most(target: &Store) -> u64 {
-    target.space.pages * PAGE / LEAST_ROW
+/// The first pages of the tables of items, the highest priority first, and those of other tables.
+type Roots = (Vec<(Priority, u32)>, Vec<u32>);
+
+fn roots(source: &Connection, version: Option<u32>) -> Result<Roots, rusqlite::Error> {
+    const TABLES: [&str; Priority::COUNT] = per_priority!("", "");
+    let mut statement =
+        source.prepare("SELECT name, rootpage FROM sqlite_schema WHERE type = 'table'")?;
+    let tables = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(String, u32)>, _>>()?;
+    let (mut roots, mut others) = (Vec::new(), Vec::new());
+    for (name, root) in tables {
+        let priority = Priority::descending().find(|priority| TABLES[priority.index()] == name);
+        match priority {
+            // Where a later version has the roots of its other tables version 1 may have its items.
+            _ if version == Some(1) && priority != Some(Priority::DEFAULT) => {}
+            Some(priority) => roots.push((priority, root)),
+            None => others.push(root),
+        }
+    }
+    roots.sort_unstable_by_key(|(priority, _)| Reverse(*priority));
+    Ok((roots, others))
 }

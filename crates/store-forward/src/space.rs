@@ -121,10 +121,10 @@ pub(crate) fn removal_pages(range: &RangeInclusive<u64>, tables: u64) -> u64 {
 /// Usable bytes of a leaf page, of which each cell also takes a two-byte pointer (SQLite, "Database file format", 1.6).
 const LEAF: u64 = PAGE - 8;
 /// The most of a row that stays in its leaf page, and the least when it does not fit.
-const LOCAL_MAX: u64 = PAGE - 35;
-const LOCAL_MIN: u64 = (PAGE - 12) * 32 / 255 - 23;
+pub(crate) const LOCAL_MAX: u64 = PAGE - 35;
+pub(crate) const LOCAL_MIN: u64 = (PAGE - 12) * 32 / 255 - 23;
 /// Bytes of a row that one overflow page takes.
-const OVERFLOW: u64 = PAGE - 4;
+pub(crate) const OVERFLOW: u64 = PAGE - 4;
 /// Record header, times and checksums: up to 64 bytes.
 const RECORD: u64 = 64;
 /// Those of an item that says nothing of priority, route and lifetime.

@@ -55,7 +55,9 @@ async fn a_module_at_work_answers_and_counts_what_was_purged() {
     let sidecar = SidecarPort::start(true);
     let mut module = start(folder.path(), &sidecar);
     module.wait_for("queue open");
-    module.until("the module to listen", |_| socket_of(&path).exists());
+    module.until("the module to listen", |_| {
+        std::os::unix::net::UnixStream::connect(socket_of(&path)).is_ok()
+    });
     let Answer::Status(status) = ask(&path, Question::Status).await else {
         panic!("no status");
     };

@@ -70,6 +70,7 @@ struct State {
     /// Changes until the power fails.
     countdown: Option<u64>,
     syncs: u64,
+    whole_syncs: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl Default for State {
             on: true,
             countdown: None,
             syncs: 0,
+            whole_syncs: 0,
         }
     }
 }
@@ -231,6 +233,12 @@ impl Disk {
     /// Syncs of files and of the folder so far, without those that failed.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// Those among them that wanted the times of a file on the disk as well (fsync, not fdatasync): of a file system with a
+    /// journal each is a commit.
+    pub fn whole_syncs(&self) -> u64 {
+        self.lock().whole_syncs
     }
 
     /// Whether everything that programs see would survive a power cut.
@@ -397,12 +405,13 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn sync(&self, inode: Inode) -> Result<(), Errno> {
+    pub(crate) fn sync(&self, inode: Inode, data_only: bool) -> Result<(), Errno> {
         self.take_time();
         match self.begin(Operation::Sync, inode, 0..u64::MAX) {
             Ok(mut state) => {
                 state.file(inode)?.content.sync();
                 state.syncs += 1;
+                state.whole_syncs += u64::from(!data_only);
                 Ok(())
             }
             Err(error) => {
@@ -590,15 +599,15 @@ mod tests {
         let chance = &mut StdRng::seed_from_u64(1);
         let file = disk.create(OsStr::new("a")).unwrap().inode;
         disk.write(file, 0, b"text").unwrap();
-        disk.sync(file).unwrap();
+        disk.sync(file, true).unwrap();
         disk.cut();
-        assert_eq!(disk.sync(file).unwrap_err(), Errno::EIO);
+        assert_eq!(disk.sync(file, true).unwrap_err(), Errno::EIO);
         disk.power_up(Survival::Nothing, chance);
         assert_eq!(disk.image(), Image::new());
 
         let file = disk.create(OsStr::new("a")).unwrap().inode;
         disk.write(file, 0, b"text").unwrap();
-        disk.sync(file).unwrap();
+        disk.sync(file, true).unwrap();
         disk.sync_folder().unwrap();
         disk.rename(OsStr::new("a"), OsStr::new("b"), true).unwrap();
         disk.cut();

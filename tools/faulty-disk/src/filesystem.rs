@@ -252,10 +252,10 @@ impl Filesystem for Served {
         _request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
-        _data_only: bool,
+        data_only: bool,
         reply: ReplyEmpty,
     ) {
-        done(self.0.sync(inode.0), reply);
+        done(self.0.sync(inode.0, data_only), reply);
     }
 
     fn readdir(

@@ -254,7 +254,7 @@ async fn each_reader_gets_the_keys_that_it_wants_and_knows_how_far_it_came() {
     let queue = Queue::open(big).unwrap();
     let keyed = |id: u64, key: &str, number| NewItem {
         key: key.to_owned(),
-        ..with(number, id, if id % 7 == 0 { 5000 } else { 20 })
+        ..with(number, id, if id.is_multiple_of(7) { 5000 } else { 20 })
     };
     // 5,000 of another key come between, and of another priority.
     let common = (0..5000).map(|id| keyed(id * 7 + 1, "common", 8));

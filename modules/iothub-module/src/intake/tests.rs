@@ -355,7 +355,7 @@ async fn the_note_is_in_the_queues_file_until_something_is_appended() {
     }
     // The longest there is, in the smallest queue.
     let note = sequencer.note();
-    assert!(note.len() > 250 << 10);
+    assert!(note.len() > 220 << 10);
     first.close_with_note(note.clone().into()).await.unwrap();
     let options = || store_forward::QueueOptions::new(&path, 4 << 20, WhenFull::Reject);
     let second = Queue::open(options()).unwrap();

@@ -11,8 +11,9 @@ use super::stream::{Certainty, Stream};
 use super::{Limits, Sequencer};
 
 const VERSION: u32 = 1;
-/// A note is not longer, whatever the streams: those unused for longest are left out. The smallest queue takes it.
-const NOTE_BYTES: usize = 256 << 10;
+/// A note is not longer, whatever the streams: those unused for longest are left out. The smallest queue takes
+/// 239 KiB.
+const NOTE_BYTES: usize = 224 << 10;
 
 /// Why a note says nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ struct ReadStream(Box<str>, u64, u64, Vec<(u64, u64)>);
 
 impl<T> Sequencer<T> {
     /// What is certain, for [`Self::recall`] of the next process. Events that wait or whose fate is not known count as not stored. At most
-    /// 256 KiB, which is more than 2,500 streams with names of ordinary length.
+    /// 224 KiB, which is more than 2,000 streams with names of ordinary length.
     #[must_use]
     pub fn note(&self) -> Vec<u8> {
         let mut known: Vec<(u64, &str, Certainty)> = self

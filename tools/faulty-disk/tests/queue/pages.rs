@@ -15,12 +15,19 @@ pub(crate) enum Kind {
     FreeLeaf,
 }
 
+/// The first page of the table of items without a priority of their own, and those of all other tables and indexes
+/// (`store-forward/src/schema.rs`).
+const ITEMS: usize = 2;
+const OTHERS: std::ops::RangeInclusive<usize> = 3..=25;
+
 /// Pages of each kind, counted from 0.
 pub(crate) fn kinds(database: &[u8]) -> BTreeMap<Kind, Vec<usize>> {
-    let pages = database.len() / PAGE;
+    // The file may be longer.
+    let pages = word(database, 28) as usize;
     let mut kinds = BTreeMap::from([(Kind::Header, vec![0])]);
     let mut known = vec![false; pages];
     known[0] = true;
+    OTHERS.for_each(|number| known[number - 1] = true);
     let mut put = |kind: Kind, page: usize| {
         known[page] = true;
         kinds.entry(kind).or_insert_with(Vec::new).push(page);
@@ -38,18 +45,24 @@ pub(crate) fn kinds(database: &[u8]) -> BTreeMap<Kind, Vec<usize>> {
         }
         trunk = word(database, start);
     }
-    for page in 1..pages {
-        if known[page] {
+    let mut tree = vec![ITEMS];
+    while let Some(number) = tree.pop() {
+        let start = (number - 1) * PAGE;
+        if database[start] == 0x0d {
+            put(Kind::TableLeaf, number - 1);
             continue;
         }
-        // An overflow page begins with the number of the next one, which is below 2^24 here.
-        let kind = match database[page * PAGE] {
-            0x05 => Kind::TableInterior,
-            0x0d => Kind::TableLeaf,
-            _ => Kind::Overflow,
-        };
-        kinds.entry(kind).or_insert_with(Vec::new).push(page);
+        assert_eq!(database[start], 0x05, "page {number}");
+        put(Kind::TableInterior, number - 1);
+        let half =
+            |at: usize| usize::from(u16::from_be_bytes(database[at..at + 2].try_into().unwrap()));
+        for cell in 0..half(start + 3) {
+            tree.push(word(database, start + half(start + 12 + 2 * cell)) as usize);
+        }
+        tree.push(word(database, start + 8) as usize);
     }
+    let overflow = (0..pages).filter(|page| !known[*page]).collect();
+    kinds.insert(Kind::Overflow, overflow);
     kinds
 }
 

@@ -129,7 +129,7 @@ fn a_queue_that_nobody_has_open_is_looked_at_and_stays_what_it_was() {
     );
     assert_eq!(status["layout"], store_forward::LAYOUT);
     assert_eq!(status["priorities"][0]["events"], 3);
-    assert_eq!(status["routes"][1]["route"], "default");
+    assert_eq!(status["routes"][1]["route"], "alarms");
     let (_, out, _) = plant.call(&["status"]);
     for line in [
         "open      in no process",
@@ -154,7 +154,7 @@ fn a_queue_that_nobody_has_open_is_looked_at_and_stays_what_it_was() {
         (lines[0][0], &lines[0][2..]),
         (
             "7",
-            ["5", &lines[0][3], "default", "press-1", "e/7"].as_slice()
+            ["5", lines[0][3], "default", "press-1", "e/7"].as_slice()
         )
     );
     assert_eq!(lines[1][0], "13");
