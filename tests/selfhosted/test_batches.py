@@ -76,8 +76,9 @@ class Messages:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    more = {"routes": ROUTES}
-    run = Watched(tmp_path_factory.mktemp("batches"), streams=STREAMS, topics=("telemetry", "alarms", "status"), more=more)
+    # Tokens that live this short make a planned new connection every eight seconds, with events in open messages.
+    hub, more = {"sas_lifetime": "10s"}, {"routes": ROUTES}
+    run = Watched(tmp_path_factory.mktemp("batches"), streams=STREAMS, topics=("telemetry", "alarms", "status"), hub=hub, more=more)
     try:
         yield run
     finally:
@@ -89,6 +90,7 @@ def test_every_event_is_in_a_message_of_its_route_and_readers_take_it_out(run):
     run.arrivals.reader = messages.look
     run.site.load(RATE)
     run.arrive(8 * RATE)
+    run.wait(lambda: run.figure("reconnects_total"), "a connection with a new token")
     run.arrive_all()
     run.arrivals.reader = None
     assert not messages.problems, "\n".join(messages.problems[:10])
@@ -97,7 +99,7 @@ def test_every_event_is_in_a_message_of_its_route_and_readers_take_it_out(run):
         assert events >= 5 * count > 0, f"{events} events of {encoding}, gzip {gzip}, went in {count} messages"
     for digit in set("0123456789") - set(FORMS):
         assert messages.events[digit] == messages.messages[digit] > 0
-    assert run.arrivals.duplicates == run.arrivals.went_back == run.arrivals.order_violations == 0, run.arrivals.examples
+    assert run.arrivals.duplicates == run.arrivals.order_violations == 0, run.arrivals.examples
 
 
 def test_documents_change_under_load_and_nothing_is_lost_or_sent_twice(run):

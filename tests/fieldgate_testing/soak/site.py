@@ -25,23 +25,25 @@ GENERATOR, HUB_MODULE = "load-generator", "iothub-module"
 
 
 class Site:
-    """Starts at once, with a generator that makes nothing yet. `queue` and `more` are merged into the document of iothub-module.
+    """Starts at once, with a generator that makes nothing yet. `hub`, `queue` and `more` are merged into the document of iothub-module.
 
     `topics` are what it subscribes to. With `identities`, so many modules of the device (`s1`, `s2`, …) send beside it.
     """
 
-    def __init__(self, folder, streams=200, tags=4, queue=None, more=None, stream_bytes="256MiB", seed=0, topics=SUBSCRIBED, identities=0):
+    def __init__(
+        self, folder, streams=200, tags=4, queue=None, more=None, stream_bytes="256MiB", seed=0, topics=SUBSCRIBED, identities=0, hub=None
+    ):
         self.folder, self.streams, self.tags = folder, streams, tags
         self.topics, self.identities = topics, identities
         self.parts = []
         self.keeper = None
         try:
-            self._start(queue or {}, more or {}, stream_bytes, seed)
+            self._start(hub or {}, queue or {}, more or {}, stream_bytes, seed)
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, queue, more, stream_bytes, seed):
+    def _start(self, hub, queue, more, stream_bytes, seed):
         emulator = self.folder / "emulator"
         emulator.mkdir()
         self.emulator, self.hub = start_emulator(emulator)
@@ -54,7 +56,7 @@ class Site:
         address = SimpleNamespace(url=f"nats://127.0.0.1:{self.broker_port}")
         subscriptions = [jetstream(f"pubsub-{topic}", address, durableName=f"{HUB_MODULE}-{topic}", ackWait="5s") for topic in self.topics]
         hub_sidecar = self._sidecar(HUB_MODULE, address, subscriptions)
-        self.document = self._document(queue, more)
+        self.document = self._document(hub, queue, more)
         self.module = self._module(HUB_MODULE, self.document, hub_sidecar)
         self.generator_sidecar = generator_sidecar = self._sidecar(GENERATOR, address, [])
         self.generator = self._module(GENERATOR, self._load(0), generator_sidecar)
@@ -122,7 +124,7 @@ class Site:
         file.write_text(self.hub.create(DEVICE, module)["primaryKey"])
         return {"device": DEVICE, "key_file": str(file)} | ({"module": module} if module else {})
 
-    def _document(self, queue, more):
+    def _document(self, hub, queue, more):
         if self.identities:
             own = {"name": self.hub.host_name, **self._in_parts()}
             # The first in the other way.
@@ -136,6 +138,7 @@ class Site:
                 "host": "localhost",
                 "port": self.relay.port,
                 "ca_file": self.hub.ca_file,
+                **hub,
             },
             "queue": {"path": str(self.folder / "queue.db"), "max_bytes": "1GiB", "when_full": "reject", **queue},
             "subscriptions": [{"pubsub": f"pubsub-{topic}", "topic": topic} for topic in self.topics],
