@@ -1,20 +1,27 @@
 """The checker of the soak finds what it is there for."""
 
+import base64
+import json
 import random
 
 import pytest
-from fieldgate_testing.soak.arrivals import Arrivals, Unreadable
+from fieldgate_testing.process import ROOT
+from fieldgate_testing.soak.arrivals import Arrivals, Unreadable, events_of
+from fieldgate_testing.soak.encodings import MEASUREMENTS, NO_EPOCH
 from fieldgate_testing.soak.memory import Memory
 from fieldgate_testing.soak.ranges import Ranges
 
 # Connections begin here, in seconds; events are made in the second of their sequence.
 FIRST, SECOND = 100, 200
 
+VECTORS = ROOT / "crates/hub-encoding/tests/vectors"
+
 
 def take(arrivals, sequences, connected=FIRST, device="gate", stream=0, module=None):
     for sequence in sequences:
         event = {
             "specversion": "1.0",
+            "type": "com.fieldgate.measurements.v1",
             "id": f"load/device-{stream}/load/e1/{sequence}",
             "time": f"1970-01-01T00:{sequence // 60:02}:{sequence % 60:02}.000000Z",
             "data": {"values": {"r0": sequence}},
@@ -94,9 +101,26 @@ def test_a_stream_that_changes_its_identity_is_told():
     assert arrivals.moved == 1
 
 
-def test_a_message_that_it_cannot_read_is_no_empty_one():
+@pytest.mark.parametrize("body", [{"body_base64": "AA=="}, {"body": {"encoding": "fieldgate-compact", "version": 2}}, {"body": 1}])
+def test_a_message_that_it_cannot_read_is_no_empty_one(body):
     with pytest.raises(Unreadable):
-        Arrivals().take({"index": 1, "device": "gate", "module": None, "system": {"content-type": "x"}, "body_base64": "AA=="})
+        Arrivals().take({"index": 1, "device": "gate", "module": None, "system": {"content-type": "x"}, **body})
+
+
+def test_events_are_taken_out_of_every_encoding():
+    published = [json.loads(line) for line in (VECTORS / "events.jsonl").read_text().splitlines()]
+    for name in ("plain.json", "plain.json.gz", "compact.json", "compact.json.gz"):
+        assert events_of(vector(name)) == published, name
+    # OPC UA has measurements only, and no epoch.
+    measured = [event["data"] for event in published if event["type"] == MEASUREMENTS]
+    names = {f"{data['device']}/{data['group']}/{NO_EPOCH}/{data['sequence']}" for data in measured}
+    for name in ("opcua-pubsub-json.json", "opcua-pubsub-json.json.gz"):
+        found = {event["id"].partition("/")[2] for event in events_of(vector(name))}
+        assert found and found <= names, name
+
+
+def vector(name):
+    return {"index": 1, "system": {}, "body_base64": base64.b64encode((VECTORS / name).read_bytes()).decode()}
 
 
 def test_memory_grows_within_lives_only():

@@ -234,12 +234,11 @@ impl<H: Hub> Sender<H> {
         self.gate.connected();
         self.packer.clear();
         loop {
-            // Sent and not removed yet, or on its way to the dead letters.
-            feed.skip(|sequence| flight.holds(sequence) || self.oversize.holds(sequence));
+            self.skip_done(&mut feed, flight);
             feed.start_read();
             let mut not_before = None;
             if publishing.is_none() && flight.has_room() {
-                match self.next_step(&mut feed, flight.is_wire_empty()) {
+                match self.next_step(&mut feed, flight) {
                     Step::Send(parcel) => publishing = Some(publish(connection, *parcel)),
                     Step::Wait(at) => not_before = at,
                 }
@@ -298,9 +297,9 @@ impl<H: Hub> Sender<H> {
     }
 
     /// What the hub, the budget and the shares let go next; takes from the feed what belongs into messages that are not full yet.
-    fn next_step(&mut self, feed: &mut Feed, is_wire_empty: bool) -> Step {
+    fn next_step(&mut self, feed: &mut Feed, flight: &Flight<H::Connection>) -> Step {
         let now = Instant::now();
-        match self.gate.passage(now, is_wire_empty) {
+        match self.gate.passage(now, flight.is_wire_empty()) {
             Passage::Open => {}
             Passage::At(at) => return Step::Wait(Some(at)),
             Passage::AfterPuback => return Step::Wait(None),
@@ -329,6 +328,8 @@ impl<H: Hub> Sender<H> {
             } else {
                 Priorities::NONE
             };
+            // Behind an event that waits for others there may be some that have gone.
+            self.skip_done(feed, flight);
             let waiting = feed.waiting().without(held);
             match self.schedule.next(waiting, now.into_std()) {
                 Next::Send(class) => match feed.take(class) {
@@ -342,6 +343,11 @@ impl<H: Hub> Sender<H> {
                 Next::Nothing => return Step::Wait(earlier(wake, self.packer.due())),
             }
         }
+    }
+
+    /// Leaves out what was sent and not removed yet, or is on its way to the dead letters.
+    fn skip_done(&self, feed: &mut Feed, flight: &Flight<H::Connection>) {
+        feed.skip(|sequence| flight.holds(sequence) || self.oversize.holds(sequence));
     }
 
     /// The hub can never take this message.

@@ -14,6 +14,7 @@ many it stored late, and tells `went_back`: first arrivals behind any newer one 
 
 from datetime import datetime
 
+from . import encodings
 from .latencies import Latencies
 from .ranges import Ranges
 
@@ -41,22 +42,35 @@ class Stream:
 class Arrivals:
     def __init__(self):
         self.streams = {}
+        # The last epoch of each device and group: of an encoding that does not carry it, it is this one.
+        self.epochs = {}
         self.messages = self.events = self.duplicates = 0
         self.order_violations = self.went_back = self.moved = self.wrong = 0
         self.latencies = Latencies()
         self.examples = []
         # A function of (event's time, time of arrival, connection's time) in seconds, for every first arrival.
         self.observer = None
+        # A function of (message, its events), for every message.
+        self.reader = None
+        # Events that are not the generator's.
+        self.others = []
 
     def take(self, message):
         """A message as the emulator tells of it."""
         self.messages += 1
-        for event in events_of(message):
-            self._event(event, message)
+        events = events_of(message)
+        if self.reader:
+            self.reader(message, events)
+        for event in events:
+            if event["type"] == encodings.MEASUREMENTS:
+                self._event(event, message)
+            else:
+                self.others.append(event)
 
     def _event(self, event, message):
         name, _, number = event["id"].rpartition("/")
         sequence = int(number)
+        name = self._whole(name)
         stream = self.streams.get(name)
         if stream is None:
             stream = self.streams[name] = Stream()
@@ -73,6 +87,15 @@ class Arrivals:
         if self.observer:
             self.observer(made, received, message["connected_us"] / 1e6)
         self._order(stream, event["id"], sequence, made, message)
+
+    def _whole(self, name):
+        name, _, epoch = name.rpartition("/")
+        known = self.epochs.setdefault(name, epoch)
+        if encodings.NO_EPOCH in (known, epoch):
+            epoch = known
+        else:
+            self.epochs[name] = epoch
+        return f"{name}/{epoch}"
 
     def _order(self, stream, name, sequence, made, message):
         connection = (message["device"], message["module"], message["connected_us"])
@@ -115,10 +138,11 @@ class Arrivals:
 
 
 def events_of(message):
-    """The events of a message: one, or a list of them."""
+    """The events of a message, whatever its encoding."""
     body = message.get("body")
     if isinstance(body, dict) and "specversion" in body:
-        return (body,)
-    if isinstance(body, list) and all(isinstance(event, dict) and "specversion" in event for event in body):
-        return body
-    raise Unreadable(f"message {message['index']} holds no events as they are: {message['system']}")
+        return [body]
+    try:
+        return encodings.events_of(message)
+    except encodings.Unreadable as error:
+        raise Unreadable(f"message {message['index']}, {message['system']}: {error}") from error

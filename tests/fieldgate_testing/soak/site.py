@@ -25,19 +25,25 @@ GENERATOR, HUB_MODULE = "load-generator", "iothub-module"
 
 
 class Site:
-    """Starts at once, with a generator that makes nothing yet. `queue` and `more` are merged into the document of iothub-module."""
+    """Starts at once, with a generator that makes nothing yet. `hub`, `queue` and `more` are merged into the document of iothub-module.
 
-    def __init__(self, folder, streams=200, tags=4, queue=None, more=None, stream_bytes="256MiB", seed=0):
+    `topics` are what it subscribes to. With `identities`, so many modules of the device (`s1`, `s2`, …) send beside it.
+    """
+
+    def __init__(
+        self, folder, streams=200, tags=4, queue=None, more=None, stream_bytes="256MiB", seed=0, topics=SUBSCRIBED, identities=0, hub=None
+    ):
         self.folder, self.streams, self.tags = folder, streams, tags
+        self.topics, self.identities = topics, identities
         self.parts = []
         self.keeper = None
         try:
-            self._start(queue or {}, more or {}, stream_bytes, seed)
+            self._start(hub or {}, queue or {}, more or {}, stream_bytes, seed)
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, queue, more, stream_bytes, seed):
+    def _start(self, hub, queue, more, stream_bytes, seed):
         emulator = self.folder / "emulator"
         emulator.mkdir()
         self.emulator, self.hub = start_emulator(emulator)
@@ -48,11 +54,11 @@ class Site:
         setup = self._broker_setup(stream_bytes)
 
         address = SimpleNamespace(url=f"nats://127.0.0.1:{self.broker_port}")
-        subscriptions = [jetstream(f"pubsub-{topic}", address, durableName=f"{HUB_MODULE}-{topic}", ackWait="5s") for topic in SUBSCRIBED]
+        subscriptions = [jetstream(f"pubsub-{topic}", address, durableName=f"{HUB_MODULE}-{topic}", ackWait="5s") for topic in self.topics]
         hub_sidecar = self._sidecar(HUB_MODULE, address, subscriptions)
-        (self.folder / "connection-string").write_text(self.hub.create(DEVICE)["connectionString"])
-        self.module = self._module(HUB_MODULE, self._document(queue, more), hub_sidecar)
-        generator_sidecar = self._sidecar(GENERATOR, address, [])
+        self.document = self._document(hub, queue, more)
+        self.module = self._module(HUB_MODULE, self.document, hub_sidecar)
+        self.generator_sidecar = generator_sidecar = self._sidecar(GENERATOR, address, [])
         self.generator = self._module(GENERATOR, self._load(0), generator_sidecar)
         for module in (self.module, self.generator):
             module.process.wait_until(module.is_ready, "the module to be ready")
@@ -87,7 +93,7 @@ class Site:
     def _broker_setup(self, stream_bytes):
         keep = {STREAM: "interest", KEPT_STREAM: {"limits": {"max_age": "7d"}}}
         streams = [{"name": name, "topics": topics, "keep": keep[name], "max_bytes": stream_bytes} for name, topics in TOPICS.items()]
-        consumers = [{"stream": STREAM, "topic": topic, "durable": f"{HUB_MODULE}-{topic}"} for topic in SUBSCRIBED]
+        consumers = [{"stream": STREAM, "topic": topic, "durable": f"{HUB_MODULE}-{topic}"} for topic in self.topics]
         plan = self.folder / "plan.yaml"
         plan.write_text(json.dumps({"streams": streams, "consumers": consumers}))
         command = [program("broker-setup"), plan, "--broker", f"nats://127.0.0.1:{self.broker_port}", "--ops-address", f"127.0.0.1:{self.setup_port}"]
@@ -106,21 +112,66 @@ class Site:
         self.parts.append(module.stop)
         return module
 
-    def _document(self, queue, more):
+    def _in_one(self, module=None):
+        """An identity as a connection string."""
+        file = self.folder / f"connection-string-{module or DEVICE}"
+        file.write_text(self.hub.create(DEVICE, module)["connectionString"])
+        return {"connection_string_file": str(file)}
+
+    def _in_parts(self, module=None):
+        """An identity that has a name in the document, for routes."""
+        file = self.folder / f"key-{module or DEVICE}"
+        file.write_text(self.hub.create(DEVICE, module)["primaryKey"])
+        return {"device": DEVICE, "key_file": str(file)} | ({"module": module} if module else {})
+
+    def _document(self, hub, queue, more):
+        if self.identities:
+            own = {"name": self.hub.host_name, **self._in_parts()}
+            # The first in the other way.
+            others = [(self._in_parts if number > 1 else self._in_one)(f"s{number}") for number in range(1, self.identities + 1)]
+            more = {**more, "sending": {**more.get("sending", {}), "identities": others}}
+        else:
+            own = self._in_one()
         return {
             "hub": {
-                "connection_string_file": str(self.folder / "connection-string"),
+                **own,
                 "host": "localhost",
                 "port": self.relay.port,
                 "ca_file": self.hub.ca_file,
+                **hub,
             },
             "queue": {"path": str(self.folder / "queue.db"), "max_bytes": "1GiB", "when_full": "reject", **queue},
-            "subscriptions": [{"pubsub": f"pubsub-{topic}", "topic": topic} for topic in SUBSCRIBED],
+            "subscriptions": [{"pubsub": f"pubsub-{topic}", "topic": topic} for topic in self.topics],
             **more,
         }
 
     def _load(self, rate, limit=None):
         return {"rate": rate, "limit": limit, "streams": self.streams, "tags": self.tags}
+
+    def configure(self, **more):
+        """Writes the module's first document with other keys; returns its text."""
+        text = json.dumps({**self.document, **more})
+        self.module.configure(text)
+        return text
+
+    def status(self):
+        """The module's status as of now, asked for through the hub."""
+        answer = self.hub.call(DEVICE, "status", {})
+        assert answer["status"] == 200, answer
+        return answer["payload"]
+
+    def publish(self, topic, event):
+        """An event that is not the generator's, with its sidecar."""
+        url = f"http://127.0.0.1:{self.generator_sidecar.http_port}/v1.0/publish/pubsub/{topic}?metadata.rawPayload=true"
+        status, answer = call("POST", url, event)
+        assert status in (200, 204), answer
+
+    def restart_module(self):
+        """With whatever document is there; waits until it is ready."""
+        process = self.processes["module"]
+        process.stop()
+        process.start()
+        process.wait_until(self.module.is_ready, "the module to be ready again")
 
     def keep_running(self):
         """From now on what ends is started again."""

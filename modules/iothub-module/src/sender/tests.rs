@@ -20,6 +20,8 @@ struct Life {
     acknowledges: usize,
     /// Whether the message of the publish at which it breaks still reaches the hub.
     last_arrives: bool,
+    /// Its PUBACKs come when it breaks, all of them: as at a planned end.
+    is_planned: bool,
 }
 
 /// How long a PUBACK, or room in the window, may be missing.
@@ -29,6 +31,7 @@ const SILENT: Life = Life {
     publishes: usize::MAX,
     acknowledges: 0,
     last_arrives: true,
+    is_planned: false,
 };
 const LINE: LineOptions = LineOptions {
     window: WindowBounds { least: 1, most: 64 },
@@ -51,6 +54,7 @@ const FOR_EVER: Life = Life {
     publishes: usize::MAX,
     acknowledges: usize::MAX,
     last_arrives: true,
+    is_planned: false,
 };
 
 #[derive(Debug, Default)]
@@ -126,11 +130,21 @@ impl Hub for TestHub {
         let lost = CancellationToken::new();
         let (room, ends) = (Arc::clone(&window), lost.clone());
         tokio::spawn(async move {
-            let mut acknowledged = 0;
+            let (mut acknowledged, mut held) = (0, Vec::new());
             loop {
                 tokio::select! {
-                    () = ends.cancelled() => return,
+                    () = ends.cancelled() => {
+                        waiting.close();
+                        while let Some(puback) = waiting.recv().await {
+                            held.push(puback);
+                        }
+                        for puback in held.into_iter().filter(|_| life.is_planned) {
+                            let _ = puback.send(());
+                        }
+                        return;
+                    }
                     next = waiting.recv() => match next {
+                        Some(puback) if life.is_planned => held.push(puback),
                         Some(puback) if acknowledged < life.acknowledges => {
                             tokio::task::yield_now().await;
                             acknowledged += 1;
@@ -299,6 +313,7 @@ async fn after_a_loss_it_goes_on_from_the_first_unconfirmed_message() {
         publishes: 10,
         acknowledges: 4,
         last_arrives: false,
+        is_planned: false,
     };
     let received = deliver_all(vec![breaks], 64, 20, 0).await;
     let second: Vec<&str> = received
@@ -340,14 +355,7 @@ async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
         .append(vec![item(0, "{}"), item(1, "{}")])
         .await
         .unwrap();
-    let mut hub = TestHub::new(
-        [Life {
-            publishes: usize::MAX,
-            acknowledges: 0,
-            last_arrives: true,
-        }],
-        16,
-    );
+    let mut hub = TestHub::new([SILENT], 16);
     hub.watchdog = Duration::from_secs(60);
     let mut sender = sender(&hub, &queue, &TestSidecar::new());
     sender.options.drain = Duration::from_millis(50);
@@ -421,6 +429,7 @@ fn lives() -> impl Strategy<Value = Vec<Life>> {
             publishes,
             acknowledges,
             last_arrives,
+            is_planned: false,
         },
     );
     prop::collection::vec(life, 0..12)
@@ -479,6 +488,7 @@ async fn a_message_of_several_events_confirms_them_all_also_after_a_loss() {
         publishes: 3,
         acknowledges: 1,
         last_arrives: false,
+        is_planned: false,
     };
     let hub = TestHub::new([breaks], 64);
     let mut parts = parts(&hub, &queue, &TestSidecar::new());
@@ -497,6 +507,41 @@ async fn a_message_of_several_events_confirms_them_all_also_after_a_loss() {
         "press-1-00000"
     );
     assert_order_per_generation(&hub.received());
+}
+
+#[tokio::test]
+async fn what_was_confirmed_at_a_planned_end_does_not_go_again_behind_events_that_wait() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    let items = (0..20).map(|number| NewItem {
+        route: match number {
+            // It opens a message on both connections.
+            0 => measured(0, "press-1").route,
+            _ => store_forward::Route::default(),
+        },
+        ..measured(number, "press-1")
+    });
+    queue.append(items.collect()).await.unwrap();
+    let renewed = Life {
+        publishes: 10,
+        last_arrives: false,
+        is_planned: true,
+        ..SILENT
+    };
+    let hub = TestHub::new([renewed], 64);
+    let mut parts = parts(&hub, &queue, &TestSidecar::new());
+    parts.batches =
+        batches(serde_json::json!([{"name": "trends", "batch": {"max_delay": "200ms"}}]));
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(Sender::new(parts, OPTIONS).run(shutdown.clone()));
+    until("an empty queue", || queue.stats().depth == 0).await;
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+    let mut ids: Vec<String> = hub.received().into_iter().map(|(_, id)| id).collect();
+    ids.sort_unstable();
+    let expected: Vec<String> = (0..20)
+        .map(|number| format!("press-1-{number:05}"))
+        .collect();
+    assert_eq!(ids, expected, "each once");
 }
 
 #[tokio::test]
