@@ -233,7 +233,11 @@ impl<S: Store> Intake<S> {
             Treatment::Drop => Fate::Drop,
             Treatment::Send(handling) => {
                 let (topic, body) = (&delivery.topic, body.clone());
-                match message::encode(topic, &envelope, body, decision.properties) {
+                let shrinks = handling
+                    .batch
+                    .as_ref()
+                    .is_some_and(|batch| batch.gzip || batch.encoding != routes::Encoding::Plain);
+                match message::encode(topic, &envelope, body, decision.properties, shrinks) {
                     Ok(item) => Fate::Store(NewItem {
                         priority: Priority::new(handling.priority).unwrap_or_default(),
                         route: route.name.clone(),

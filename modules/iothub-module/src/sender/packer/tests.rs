@@ -180,6 +180,19 @@ fn what_fits_into_no_message_of_its_route_goes_alone_and_in_its_place() {
 }
 
 #[test]
+fn an_event_above_the_limit_goes_if_its_route_makes_it_small_enough() {
+    let mut packer = packer(trends(serde_json::json!({"gzip": true, "max_delay": "1h"})));
+    let mut large = trend(1);
+    let text = serde_json::json!({"specversion": "1.0", "id": "1", "source": "/x", "type": "t", "data": "x".repeat(400_000)});
+    large.payload = Bytes::from(text.to_string());
+    packer.add(large, LIVE, Instant::now());
+    packer.close_due(Instant::now() + Duration::from_secs(3601));
+    let parcel = packer.take(false).unwrap();
+    assert!(parcel.message.check().is_ok() && parcel.message.body.len() < 4096);
+    assert_eq!(numbers(&parcel), [1]);
+}
+
+#[test]
 fn what_the_hub_refused_together_goes_one_by_one() {
     let mut packer = packer(trends(serde_json::json!({"max_delay": "1h"})));
     packer.add(trend(1), LIVE, Instant::now());
