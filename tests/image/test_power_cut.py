@@ -1,7 +1,7 @@
 """The power fails: while the device starts, works, and is updated. It starts again every time, into one system or the other, and what its queue had taken
 reaches the hub.
 
-FIELDGATE_POWER_CUTS says how often (scripts/soak power-cuts); FIELDGATE_SEED repeats a series."""
+FIELDGATE_POWER_CUTS says how often (scripts/soak power-cuts), FIELDGATE_POWER_CUTS_FOR how many seconds at most; FIELDGATE_SEED repeats a series."""
 
 import datetime
 import os
@@ -19,6 +19,7 @@ from fieldgate_testing.image.evidence import nothing_missing, queued, sequences,
 from fieldgate_testing.waiting import wait_for
 
 CUTS = int(os.environ.get("FIELDGATE_POWER_CUTS", "3"))
+SECONDS = float(os.environ.get("FIELDGATE_POWER_CUTS_FOR", "inf"))
 SEED = int(os.environ.get("FIELDGATE_SEED", str(time.time_ns() % 10**6)))
 # Seconds from switching it on until everything runs, and from asking for an update until it is installed, about.
 START = 200
@@ -104,7 +105,10 @@ def update(tmp_path):
 
 def test_it_starts_again_after_every_power_cut_and_nothing_is_lost(system, update, capsys):
     guest, chance, cuts = system.guest, random.Random(SEED), []
+    end = time.monotonic() + SECONDS
     for number in range(CUTS):
+        if time.monotonic() >= end:
+            break
         noted = cut(system, update, chance, MOMENTS[number % len(MOMENTS)])
         cuts.append({key: value for key, value in noted.items() if key not in ("index", "epochs")})
         with capsys.disabled():

@@ -4,7 +4,9 @@ LICENSE = "Apache-2.0"
 
 PV = "${FIELDGATE_VERSION}"
 
-inherit bundle
+inherit bundle features_check
+# As the image.
+REQUIRED_DISTRO_FEATURES = "rauc systemd usrmerge"
 
 # The same words as in system.conf (fieldgate-rauc-conf): an update for another machine is refused.
 RAUC_BUNDLE_COMPATIBLE = "fieldgate-${MACHINE}"

@@ -4,4 +4,6 @@ LICENSE = "Apache-2.0"
 
 IMAGE_INSTALL = "packagegroup-fieldgate"
 
-inherit fieldgate-image
+inherit fieldgate-image features_check
+# As the packages in it.
+REQUIRED_DISTRO_FEATURES = "rauc systemd usrmerge"
