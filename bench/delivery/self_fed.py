@@ -86,9 +86,9 @@ class SelfFed:
                     source += ticks(thread / "stat")
         return (ticks(folder / "stat") - source) * TICK_SECONDS
 
-    def follow(self, count, meanwhile=lambda arrived: None, enough=lambda arrived: False):
-        """Until so many more messages are at the hub, or it is enough: samples of time, messages and processor time."""
-        before, samples, moved = self.hub.count(), [], time.monotonic()
+    def follow(self, count, before=None, meanwhile=lambda arrived: None, enough=lambda arrived: False):
+        """Until so many more messages are at the hub than `before` (now), or it is enough: samples of time, messages and processor time."""
+        before, samples, moved = self.hub.count() if before is None else before, [], time.monotonic()
         while True:
             arrived = self.hub.count() - before
             samples.append((time.monotonic(), arrived, self.cpu_seconds()))
