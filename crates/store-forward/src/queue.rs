@@ -113,16 +113,8 @@ impl Queue {
         max_items: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredItem>, QueueError> {
-        self.select(Selection {
-            priority: None,
-            after,
-            until: Sequence::END,
-            max_items,
-            max_bytes,
-            wanted: None,
-        })
-        .await
-        .map(|found| found.items)
+        self.select_every_key(None, after, Sequence::END, max_items, max_bytes)
+            .await
     }
 
     /// Reads items of one priority in the order of their sequence, after `after` and up to and with `until`; otherwise as
@@ -143,16 +135,8 @@ impl Queue {
         max_items: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredItem>, QueueError> {
-        self.select(Selection {
-            priority: Some(priority),
-            after,
-            until,
-            max_items,
-            max_bytes,
-            wanted: None,
-        })
-        .await
-        .map(|found| found.items)
+        self.select_every_key(Some(priority), after, until, max_items, max_bytes)
+            .await
     }
 
     /// Reads as [`read_priority`](Queue::read_priority), but only items of keys that are `wanted`. Looks at 4,096 rows at most,
@@ -185,6 +169,25 @@ impl Queue {
             wanted: Some(Wanted(Box::new(wanted))),
         })
         .await
+    }
+
+    async fn select_every_key(
+        &self,
+        priority: Option<Priority>,
+        after: Sequence,
+        until: Sequence,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredItem>, QueueError> {
+        let selection = Selection {
+            priority,
+            after,
+            until,
+            max_items,
+            max_bytes,
+            wanted: None,
+        };
+        Ok(self.select(selection).await?.items)
     }
 
     async fn select(&self, selection: Selection) -> Result<Found, QueueError> {
