@@ -7,8 +7,8 @@ from fieldgate_testing.soak.site import Site
 from fieldgate_testing.waiting import wait_for
 
 RATE = 2000
-# Until the load is steady, and the log has been copied into the database for the first time.
-SETTLE = 10.0
+# The queue's log is copied into its database when it has 4 MiB: no second of the load writes half as much.
+COPY = 2**21
 FOR_EVER = 1e6
 # Messages at the hub whose bodies are measured.
 LATEST = 400
@@ -32,10 +32,10 @@ def writes(folder, seconds):
 
 
 def state(site, name, seconds, payload):
-    time.sleep(SETTLE)
-    before = now(site)
+    after_a_copy(site)
+    before = after_a_copy(site)
     time.sleep(seconds)
-    took, events, counted, written = (end - begun for begun, end in zip(before, now(site)))
+    took, events, counted, written = (end - begun for begun, end in zip(before, after_a_copy(site)))
     if events < 0.9 * RATE * took:
         raise AssertionError(f"{events} events in {took:.0f} s were stored, {RATE} per second were planned: these figures would not be of the full load")
     if counted and not written:
@@ -47,6 +47,18 @@ def state(site, name, seconds, payload):
         "counted_bytes_per_payload_byte": round(counted / (events * payload), 2),
         "written_bytes_per_payload_byte": round(written / (events * payload), 2),
     }
+
+
+def after_a_copy(site):
+    """What `now` says when the log has just been copied: between two such moments everything has been written as often as it will be."""
+    latest = now(site)
+
+    def copied():
+        nonlocal latest
+        before, latest = latest, now(site)
+        return latest if latest[2] - before[2] > COPY else None
+
+    return wait_for(copied, "the log to be copied into the database", 120)
 
 
 def now(site):

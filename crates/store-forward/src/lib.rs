@@ -48,7 +48,8 @@
 //! Appends and removals that come within `commit_delay` share one transaction and one sync, up to `commit_items` and
 //! `commit_bytes`. A group that is at least half of `commit_items` does not wait further when as many callers are in
 //! it as were in the one before, so callers that wait for their answer before they come again are not held up. The size of a
-//! group decides what is written: each rewrites the page that the one before began, and the pages above.
+//! group decides what is written: each rewrites the page that the one before began, and the pages above. While
+//! [nobody reads](Queue::nobody_reads) a group waits twice as long, or until it is full.
 //!
 //! # Schema versions
 //!

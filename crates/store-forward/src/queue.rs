@@ -1,6 +1,7 @@
 //! The handle: an async front to the thread that owns the database.
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ pub struct Queue {
     changed: watch::Receiver<Sequence>,
     space: Space,
     note: Arc<Mutex<Option<Bytes>>>,
+    unread: Arc<AtomicBool>,
 }
 
 impl Queue {
@@ -50,14 +52,28 @@ impl Queue {
         let space = Space::new(options.max_bytes);
         let (commands, receiver) = mpsc::channel(options.commit_items.clamp(64, 1024));
         let counters = Arc::new(Counters::default());
-        let started = writer::start(options, receiver, Arc::clone(&counters))?;
+        let unread = Arc::default();
+        let started = writer::start(
+            options,
+            receiver,
+            Arc::clone(&counters),
+            Arc::clone(&unread),
+        )?;
         Ok(Self {
             commands,
             counters,
             changed: started.changed,
             space,
             note: Arc::new(Mutex::new(started.note)),
+            unread,
         })
+    }
+
+    /// Says whether nobody reads for now, because what is stored can go nowhere; false after opening. Then the time until
+    /// something is stored matters to nobody but the caller of [`append`](Queue::append), and the size of a group
+    /// decides what is written: groups wait twice [`commit_delay`](QueueOptions::commit_delay), or until they are full.
+    pub fn nobody_reads(&self, now: bool) {
+        self.unread.store(now, Relaxed);
     }
 
     /// Stores items at the end of the queue, in their order, and returns their sequence numbers once they are safe on

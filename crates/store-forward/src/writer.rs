@@ -1,7 +1,7 @@
 //! The thread that owns the database: collects writes into groups, commits them, and reads in between.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_secs(1);
 const LONGEST_IDLE: Duration = Duration::from_secs(24 * 3600);
 /// A call waits for it no longer than this.
 const LONGEST_TICK: Duration = Duration::from_millis(100);
+/// So many times `commit_delay` a group waits while nobody reads.
+const UNREAD: u32 = 2;
 /// Wait after a compaction that failed.
 const COMPACT_AGAIN: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,8 @@ struct Writer {
     /// A write that did not fit into the group before.
     carried: Option<Write>,
     callers_before: usize,
+    /// See [`Queue::nobody_reads`](crate::Queue::nobody_reads).
+    unread: Arc<AtomicBool>,
     counters: Arc<Counters>,
     changed: watch::Sender<Sequence>,
     failing: bool,
@@ -74,6 +78,7 @@ pub(crate) fn start(
     options: QueueOptions,
     commands: mpsc::Receiver<Command>,
     counters: Arc<Counters>,
+    unread: Arc<AtomicBool>,
 ) -> Result<Started, OpenError> {
     let refused = |fault| match fault {
         Fault::Busy => OpenError::InUse {
@@ -107,6 +112,7 @@ pub(crate) fn start(
         commands,
         carried: None,
         callers_before: 0,
+        unread,
         counters,
         changed,
         failing: false,
@@ -220,14 +226,18 @@ impl Writer {
     /// Adds to a group what comes until it is complete or its first write has waited long enough.
     async fn collect(&mut self, group: &mut Group) -> Option<End> {
         let since = group.writes.first()?.since;
-        let deadline = since.min(Instant::now()) + self.options.commit_delay;
+        let unread = self.unread.load(Relaxed);
+        let delay = self.options.commit_delay * if unread { UNREAD } else { 1 };
+        let deadline = since.min(Instant::now()) + delay;
         // What waits already comes along even if the time is over: it waited during the last sync.
         let mut waiting = self.commands.len();
         while !group.is_full() && (waiting > 0 || Instant::now() < deadline) {
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Disconnected) => return Some(End::Abandoned),
-                Err(TryRecvError::Empty) if group.is_complete(self.callers_before) => break,
+                Err(TryRecvError::Empty) if !unread && group.is_complete(self.callers_before) => {
+                    break;
+                }
                 Err(TryRecvError::Empty) => {
                     match tokio::time::timeout_at(deadline.into(), self.commands.recv()).await {
                         Ok(Some(command)) => command,

@@ -185,6 +185,12 @@ async fn a_lone_append_waits_for_the_delay_and_no_longer() {
             .unwrap();
     }
     assert!(start.elapsed() < 3 * delay, "{:?}", start.elapsed());
+    // While nobody reads, groups may grow.
+    queue.nobody_reads(true);
+    let start = Instant::now();
+    queue.append(vec![item("unread", 10)]).await.unwrap();
+    assert!(start.elapsed() >= 2 * delay, "{:?}", start.elapsed());
+    queue.nobody_reads(false);
     // Closing does not wait either, and loses nothing.
     let append = tokio::spawn({
         let queue = queue.clone();
@@ -192,7 +198,7 @@ async fn a_lone_append_waits_for_the_delay_and_no_longer() {
     });
     tokio::task::yield_now().await;
     queue.close().await.unwrap();
-    assert_eq!(append.await.unwrap().unwrap(), [Sequence(770)]);
+    assert_eq!(append.await.unwrap().unwrap(), [Sequence(771)]);
 }
 
 #[tokio::test]

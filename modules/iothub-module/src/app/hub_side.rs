@@ -56,6 +56,7 @@ struct Line {
 
 impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
     pub(super) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.queue.nobody_reads(true);
         let (lines, events) = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             started = self.start() => started,
@@ -154,6 +155,12 @@ impl<S: Stream<Item = Delivery> + Unpin + Send + 'static> HubSide<S> {
         tasks.spawn(trust_the_clock(
             client.state(),
             self.queue.clone(),
+            shutdown.clone(),
+        ));
+        let queue = self.queue.clone();
+        tasks.spawn(follow_readers(
+            lines.iter().map(|line| line.client.state()).collect(),
+            move |none| queue.nobody_reads(none),
             shutdown.clone(),
         ));
         let inputs = twin::Inputs {
@@ -287,6 +294,29 @@ async fn trust_the_clock(
     }
 }
 
+/// Tells whether there is no connection at all: what is stored then is read by nobody for now.
+async fn follow_readers(
+    mut clients: Vec<watch::Receiver<ConnectionState>>,
+    tell: impl Fn(bool),
+    shutdown: CancellationToken,
+) {
+    loop {
+        // Each is looked at: a state that was not seen would end the wait below at once.
+        let connected = clients
+            .iter_mut()
+            .map(|client| client.borrow_and_update().is_connected())
+            .filter(|connected| *connected);
+        tell(connected.count() == 0);
+        let changes = clients.iter_mut().map(|client| Box::pin(client.changed()));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            (changed, ..) = futures_util::future::select_all(changes) => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
 /// Routes may change while the module runs, and with them which events share a message.
 async fn follow_routes(
     mut in_force: watch::Receiver<Arc<Configuration>>,
@@ -365,5 +395,46 @@ fn told(known: &HubState, now: ConnectionState) -> HubState {
             connected_since: None,
             ..known.clone()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_connection_is_enough_for_a_reader() {
+        let connecting = ConnectionState::Connecting {
+            attempt: 0,
+            last_error: None,
+        };
+        let connected = ConnectionState::Connected {
+            generation: 1,
+            since: SystemTime::now(),
+        };
+        let (one, one_now) = watch::channel(connecting.clone());
+        let (other, other_now) = watch::channel(connecting.clone());
+        let (told, mut none) = mpsc::channel(5);
+        let shutdown = CancellationToken::new();
+        let tell = move |none| told.try_send(none).unwrap();
+        let task = tokio::spawn(follow_readers(
+            vec![one_now, other_now],
+            tell,
+            shutdown.clone(),
+        ));
+        assert_eq!(none.recv().await, Some(true));
+        one.send_replace(connected.clone());
+        assert_eq!(none.recv().await, Some(false));
+        other.send_replace(connected);
+        assert_eq!(none.recv().await, Some(false));
+        one.send_replace(connecting.clone());
+        assert_eq!(none.recv().await, Some(false));
+        other.send_replace(connecting);
+        assert_eq!(none.recv().await, Some(true));
+        shutdown.cancel();
+        task.await.unwrap();
+        assert_eq!(none.recv().await, None);
     }
 }
