@@ -155,12 +155,15 @@ pub(crate) fn existing(
             "{} rows do not match their checksum",
             scan.damaged.len()
         ));
-        match store.discard(&scan.damaged, false) {
-            Ok(()) => losses.damage.rows += scan.damaged.len() as u64,
+        let mut done = 0;
+        let discarded = store.discard(&scan.damaged, false, &mut done);
+        losses.damage.rows += done as u64;
+        match discarded {
+            Ok(()) => {}
             Err(Fault::Damaged(reason)) => return Err(Fault::Damaged(reason)),
             // The disk is full: a read will come across them.
             Err(_) => {
-                for (priority, number) in &scan.damaged {
+                for (priority, number) in scan.damaged.iter().skip(done) {
                     let number = u64::try_from(*number).unwrap_or_default();
                     let lane = store.tally.lane(*priority);
                     lane.content.items += 1;

@@ -98,7 +98,7 @@ impl Queue {
         let mut sequences = Vec::new();
         let mut rest = items;
         while !rest.is_empty() {
-            let tail = rest.split_off(self.transaction(&rest));
+            let tail = rest.split_off(self.in_one_transaction(&rest));
             let (reply, answer) = oneshot::channel();
             self.write(Work::Append { items: rest, reply })
                 .await
@@ -351,8 +351,9 @@ impl Queue {
             .map_err(|_| Gone)
     }
 
-    /// How many of the items fit into one transaction; at least one.
-    fn transaction(&self, items: &[NewItem]) -> usize {
+    /// How many of the items are stored wholly or not at all, because they fit into one transaction; at least one.
+    #[must_use]
+    pub fn in_one_transaction(&self, items: &[NewItem]) -> usize {
         let mut estimate = Estimate::default();
         let fitting = items.iter().take_while(|item| {
             estimate.add(item);

@@ -36,18 +36,22 @@ pub(crate) struct Selection {
     pub(crate) wanted: Option<Wanted>,
 }
 
-/// What came of it.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) found: Found,
-    /// Damaged rows that were removed on the way.
-    pub(crate) damaged: u64,
-    /// Items that were removed on the way because their lifetime was over.
+/// What was removed on the way: also where the read failed then.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    /// Damaged rows.
+    pub(crate) damaged: usize,
+    /// Items whose lifetime was over.
     pub(crate) expired: Lots,
 }
 
 /// Items in the order of their sequence.
-pub(crate) fn read(store: &mut Store, selection: &Selection, now: Now) -> Result<Batch, Fault> {
+pub(crate) fn read(
+    store: &mut Store,
+    selection: &Selection,
+    now: Now,
+    removed: &mut Removed,
+) -> Result<Found, Fault> {
     let mut reader = Reader {
         selection,
         now,
@@ -74,26 +78,19 @@ pub(crate) fn read(store: &mut Store, selection: &Selection, now: Now) -> Result
     let all = selection.until.0.min(store.tally.last);
     let stopped_at = stopped_at.map(|number| u64::try_from(number).unwrap_or_default());
     let looked_to = stopped_at.unwrap_or(all).max(selection.after.0);
-    let mut batch = Batch {
-        found: Found {
-            items,
-            looked_to: Sequence(looked_to),
-        },
-        damaged: 0,
-        expired: Lots::default(),
-    };
-    // Where the disk is full the next read comes across them again and counts them then.
-    match store.discard(&damaged, true) {
-        Ok(()) => batch.damaged = damaged.len() as u64,
-        Err(fault @ Fault::Damaged(_)) => return Err(fault),
-        Err(_) => {}
+    for done in [
+        store.discard(&damaged, true, &mut removed.damaged),
+        store.drop_all(&expired, &mut removed.expired),
+    ] {
+        // Where the disk is full the next read comes across the rest again and counts it then.
+        if let Err(fault @ Fault::Damaged(_)) = done {
+            return Err(fault);
+        }
     }
-    match store.drop_all(&expired) {
-        Ok(lots) => batch.expired = lots,
-        Err(fault @ Fault::Damaged(_)) => return Err(fault),
-        Err(_) => {}
-    }
-    Ok(batch)
+    Ok(Found {
+        items,
+        looked_to: Sequence(looked_to),
+    })
 }
 
 struct Reader<'a> {
@@ -267,9 +264,8 @@ fn number(row: Option<&rusqlite::Row<'_>>, previous: i64) -> Result<Option<i64>,
 }
 
 impl Store {
-    /// Drops items one by one, in as many transactions as it takes.
-    fn drop_all(&mut self, items: &[(Priority, u64)]) -> Result<Lots, Fault> {
-        let mut dropped = Lots::default();
+    /// Drops items one by one, in as many transactions as it takes. `dropped`: those that are, also where it fails then.
+    fn drop_all(&mut self, items: &[(Priority, u64)], dropped: &mut Lots) -> Result<(), Fault> {
         for items in items.chunks(self.space.rows_per_removal()) {
             let lots = self.transact(|store| {
                 let mut lots = Lots::default();
@@ -281,6 +277,6 @@ impl Store {
             dropped.join(lots);
             self.checkpoint_if_due()?;
         }
-        Ok(dropped)
+        Ok(())
     }
 }

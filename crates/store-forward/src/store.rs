@@ -459,14 +459,20 @@ impl Store {
         Ok(())
     }
 
-    /// Takes damaged rows out of the tables. `counted`: they are in the tally.
-    pub(crate) fn discard(&mut self, rows: &[(Priority, i64)], counted: bool) -> Result<(), Fault> {
+    /// Takes damaged rows out of the tables. `counted`: they are in the tally. `done`: how many are out, also where it fails then.
+    pub(crate) fn discard(
+        &mut self,
+        rows: &[(Priority, i64)],
+        counted: bool,
+        done: &mut usize,
+    ) -> Result<(), Fault> {
         for rows in rows.chunks(self.space.rows_per_removal()) {
             self.transact(|store| {
                 rows.iter().try_for_each(|(priority, number)| {
                     store.discard_row(*priority, *number, counted)
                 })
             })?;
+            *done += rows.len();
             self.checkpoint_if_due()?;
         }
         Ok(())

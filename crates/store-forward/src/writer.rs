@@ -18,7 +18,7 @@ use crate::item::Sequence;
 use crate::lock::Lock;
 use crate::open::{self, Losses};
 use crate::options::QueueOptions;
-use crate::read::{self, Batch, Selection};
+use crate::read::{self, Removed, Selection};
 use crate::space::Space;
 use crate::stats::{Counters, Damage};
 use crate::store::Store;
@@ -369,23 +369,29 @@ impl Writer {
         if reply.is_closed() {
             return;
         }
+        let mut removed = Removed::default();
         let result = self.with_store(|store| {
             let now = store.now();
-            read::read(store, &selection, now)
+            read::read(store, &selection, now, &mut removed)
         });
-        let result = result.map(|batch: Batch| {
-            let damaged = batch.damaged;
-            if damaged > 0 {
-                self.counters.count_damage(&Damage { rows: damaged, ..Damage::default() });
-                self.counters.set_last_error(format!("{damaged} rows did not match their checksum and were removed"));
-                tracing::error!(queue = %self.options.path.display(), damaged, "rows did not match their checksum and were removed");
-            }
-            if damaged > 0 || !batch.expired.0.is_empty() {
-                self.counters.count(&Changes { dropped_expired: batch.expired, ..Changes::default() });
-                self.count_content();
-            }
-            batch.found
-        });
+        let Removed { damaged, expired } = removed;
+        if damaged > 0 {
+            self.counters.count_damage(&Damage {
+                rows: damaged as u64,
+                ..Damage::default()
+            });
+            self.counters.set_last_error(format!(
+                "{damaged} rows did not match their checksum and were removed"
+            ));
+            tracing::error!(queue = %self.options.path.display(), damaged, "rows did not match their checksum and were removed");
+        }
+        if damaged > 0 || !expired.0.is_empty() {
+            self.counters.count(&Changes {
+                dropped_expired: expired,
+                ..Changes::default()
+            });
+            self.count_content();
+        }
         let _ = reply.send(result.map_err(QueueError::from));
     }
 

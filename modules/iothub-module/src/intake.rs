@@ -39,6 +39,9 @@ const LAST_APPEND: Duration = Duration::from_secs(5);
 
 /// The durable end of the intake; the real one is [`Queue`].
 pub trait Store: Send + Sync + 'static {
+    /// See [`Queue::in_one_transaction`].
+    fn in_one_transaction(&self, items: &[NewItem]) -> usize;
+
     /// See [`Queue::append`].
     fn append(
         &self,
@@ -47,6 +50,10 @@ pub trait Store: Send + Sync + 'static {
 }
 
 impl Store for Queue {
+    fn in_one_transaction(&self, items: &[NewItem]) -> usize {
+        Queue::in_one_transaction(self, items)
+    }
+
     fn append(
         &self,
         items: Vec<NewItem>,
@@ -361,11 +368,17 @@ impl<S: Store> Intake<S> {
             }
             self.appending.extend(self.ready.pop_front());
         }
-        let items = self
+        let mut items: Vec<_> = self
             .appending
             .iter()
             .map(|ready| ready.item.clone())
             .collect();
+        // All of a group is stored, or none: what goes back to the broker is not in a small queue either.
+        let whole = self.store.in_one_transaction(&items).min(items.len());
+        items.truncate(whole);
+        for ready in self.appending.drain(whole..).rev() {
+            self.ready.push_front(ready);
+        }
         self.append = Some(Box::pin(append(
             Arc::clone(&self.store),
             items,

@@ -27,7 +27,7 @@ const STORAGE_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Metered {
     path: PathBuf,
-    urgent_from: Option<Priority>,
+    options: BudgetOptions,
     inner: Mutex<Inner>,
     save: Notify,
 }
@@ -65,7 +65,7 @@ impl Metered {
         };
         Arc::new(Self {
             path,
-            urgent_from: options.urgent_from,
+            options,
             inner: Mutex::new(Inner {
                 budget: Budget::new(options, saved, now()),
                 wanted: 0,
@@ -77,7 +77,13 @@ impl Metered {
     /// Events of this priority and above are urgent.
     #[must_use]
     pub fn urgent_from(&self) -> Option<Priority> {
-        self.urgent_from
+        self.options.urgent_from
+    }
+
+    /// See [`BudgetOptions::largest_message`].
+    #[must_use]
+    pub fn largest_message(&self) -> Option<usize> {
+        self.options.largest_message()
     }
 
     /// When a message of `bytes` may go: now, if None.

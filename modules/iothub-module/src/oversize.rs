@@ -12,7 +12,7 @@ use store_forward::{Queue, Sequence, StoredItem};
 use crate::dead_letter::{DeadLetter, DeadLetters, Reason};
 use crate::message;
 
-/// Items handled at the same time. One more stays in the queue, unsent, and is met again after the next start.
+/// Items handled at the same time. One more stays in the queue, unsent, until one of these is done.
 const AT_ONCE: usize = 16;
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -20,6 +20,8 @@ pub(crate) struct Oversize {
     queue: Queue,
     dead_letters: DeadLetters,
     held: BTreeSet<Sequence>,
+    /// There was one more.
+    more: bool,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Sequence> + Send>>>,
 }
 
@@ -37,6 +39,7 @@ impl Oversize {
             queue,
             dead_letters,
             held: BTreeSet::new(),
+            more: false,
             work: FuturesUnordered::new(),
         }
     }
@@ -48,10 +51,14 @@ impl Oversize {
     /// Publishes the item as a dead letter, for as long as it takes, and removes its row then.
     pub(crate) fn take(&mut self, item: StoredItem, error: &SendError) {
         let sequence = item.sequence;
-        tracing::error!(id = item.id, %error, "a stored event can never be sent; it becomes a dead letter");
-        if self.held.len() >= AT_ONCE || !self.held.insert(sequence) {
+        if self.held.len() >= AT_ONCE {
+            self.more = true;
             return;
         }
+        if !self.held.insert(sequence) {
+            return;
+        }
+        tracing::error!(id = item.id, %error, "a stored event can never be sent; it becomes a dead letter");
         let topic = message::decode(&item)
             .properties
             .into_iter()
@@ -77,11 +84,12 @@ impl Oversize {
         }));
     }
 
-    /// Waits until one is done; for ever, when there is none. Cancel-safe.
-    pub(crate) async fn progress(&mut self) {
+    /// Waits until one is done, and says whether there were more than could be taken; for ever, when there is none. Cancel-safe.
+    pub(crate) async fn progress(&mut self) -> bool {
         match self.work.next().await {
             Some(sequence) => {
                 self.held.remove(&sequence);
+                std::mem::take(&mut self.more)
             }
             None => std::future::pending().await,
         }

@@ -130,15 +130,14 @@ impl<H: Hub> Sender<H> {
     #[must_use]
     pub fn new(mut parts: SenderParts<H>, options: SenderOptions) -> Self {
         let batches = Batches::clone(&parts.batches.borrow_and_update());
-        let urgent_from = parts
-            .budget
-            .as_ref()
-            .and_then(|budget| budget.urgent_from());
+        let budget = parts.budget.as_ref();
+        let urgent_from = budget.and_then(|budget| budget.urgent_from());
+        let largest = budget.and_then(|budget| budget.largest_message());
         Self {
             oversize: Oversize::new(parts.queue.clone(), parts.dead_letters.clone()),
             options,
             schedule: Schedule::new(options.schedule),
-            packer: Packer::new(batches, urgent_from),
+            packer: Packer::new(batches, urgent_from, largest),
             gate: Gate::new(&parts.identity),
             state: Arc::default(),
             parts,
@@ -232,7 +231,7 @@ impl<H: Hub> Sender<H> {
         let mut given_up = false;
         flight.connected();
         self.gate.connected();
-        self.packer.clear();
+        self.packer.clear(Instant::now());
         loop {
             self.skip_done(&mut feed, flight);
             feed.start_read();
@@ -280,7 +279,12 @@ impl<H: Hub> Sender<H> {
                 }
                 () = self.parts.refused.notified() => self.gate.answered_429(Instant::now()),
                 () = until(not_before) => {}
-                () = self.oversize.progress() => {}
+                more = self.oversize.progress() => {
+                    if more {
+                        self.packer.clear(Instant::now());
+                        feed.rewind();
+                    }
+                }
                 _ = look.tick() => {
                     self.gate.tick(Instant::now());
                     self.show(flight);
@@ -356,7 +360,7 @@ impl<H: Hub> Sender<H> {
             Content::One(item) => self.oversize.take(*item, error),
             Content::Several(sequences) => {
                 tracing::error!(events = sequences.len(), route = parcel.route.as_str(), %error, "a message of several events can never be sent; they go one by one");
-                self.packer.clear();
+                self.packer.clear(Instant::now());
                 self.packer.send_alone(sequences);
                 feed.rewind();
             }

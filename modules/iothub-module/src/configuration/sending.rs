@@ -82,7 +82,7 @@ pub struct BacklogConfiguration {
     /// Percent of what is sent that are backlog while live events wait, too, 0 to 100. With 0 it goes only while nothing live waits.
     #[serde(default = "defaults::backlog_share")]
     pub share: u8,
-    /// Messages of the backlog per second at most, 1 to 100000; without it there is no bound.
+    /// Events of the backlog per second at most, 1 to 100000; without it there is no bound.
     #[serde(default)]
     pub rate: Option<u32>,
     /// While the oldest live event has waited longer than this, 50ms to 60s, the share is a tenth.

@@ -22,6 +22,9 @@ struct TestStore {
     /// Closed: appends wait.
     gate: tokio::sync::RwLock<()>,
     largest: Option<usize>,
+    /// So many items are stored wholly or not at all.
+    transaction: Option<usize>,
+    largest_append: AtomicUsize,
 }
 
 impl TestStore {
@@ -40,8 +43,13 @@ impl TestStore {
 }
 
 impl Store for TestStore {
+    fn in_one_transaction(&self, items: &[NewItem]) -> usize {
+        self.transaction.unwrap_or(items.len()).min(items.len())
+    }
+
     async fn append(&self, items: Vec<NewItem>) -> Result<Vec<Sequence>, AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
+        self.largest_append.fetch_max(items.len(), Ordering::SeqCst);
         drop(self.gate.read().await);
         let limit = self.largest.unwrap_or(usize::MAX);
         if let Some(item) = items.iter().find(|item| item.size() > limit) {
@@ -185,6 +193,33 @@ async fn a_full_queue_sends_events_back_and_their_order_survives() {
     assert_eq!(again.await.unwrap(), Outcome::Accepted);
     assert_eq!(waiting.await.unwrap(), Outcome::Accepted);
     assert!(bench.store.ids().is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_small_queue_has_stored_of_many_does_not_go_back_with_the_rest() {
+    let store = TestStore {
+        transaction: Some(3),
+        ..TestStore::default()
+    };
+    let bench = Bench::new(store, Limits::default());
+    let closed = bench.store.gate.write().await;
+    let mut outcomes = Vec::new();
+    for sequence in 1..=7 {
+        outcomes.push(bench.deliver(measurement("press-1", sequence)).await);
+    }
+    until("the first append", || {
+        bench.store.appends.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    drop(closed);
+    // Whatever was in the first append, the next ones have three each at most.
+    bench.store.answer([AppendError::Full]);
+    let mut back = 0;
+    for outcome in outcomes {
+        back += usize::from(outcome.await.unwrap() == Outcome::Retry);
+    }
+    assert_eq!(bench.store.ids().len() + back, 7);
+    assert!(bench.store.largest_append.load(Ordering::SeqCst) <= 3);
 }
 
 #[tokio::test(start_paused = true)]

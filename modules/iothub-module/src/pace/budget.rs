@@ -8,7 +8,7 @@
 //!
 //! # The minute
 //! In no 60 seconds is more spent than the bound; time is cut into seconds for that. A message that is larger than the bound goes when nothing
-//! was spent in the last minute, and then nothing more goes until it is paid off.
+//! was spent in the last minute, or when it has waited for one, and then nothing more goes until it is paid off.
 //!
 //! # The month
 //! The counter outlives restarts: [`Budget::to_save`] says when to store it and gives a figure that is ahead of what was spent, so that a
@@ -78,6 +78,26 @@ pub struct BudgetOptions {
     pub urgent_reserve: u8,
     /// Urgent events go beyond both bounds.
     pub urgent_beyond: bool,
+}
+
+impl BudgetOptions {
+    /// The most bytes of topic and payload that what is not urgent may use of a minute in one message.
+    #[must_use]
+    pub fn largest_message(&self) -> Option<usize> {
+        let share = self.share(self.per_minute?, false);
+        let segments = share.saturating_sub(PUBACK + TCP_IP);
+        let sent = (u128::from(segments) * u128::from(SEGMENT)) / u128::from(SEGMENT + TCP_IP);
+        let content = usize::try_from(sent).unwrap_or(usize::MAX);
+        Some(content.saturating_sub((MQTT + TLS) as usize))
+    }
+
+    fn share(&self, bound: u64, urgent: bool) -> u64 {
+        if urgent || self.urgent_from.is_none() {
+            return bound;
+        }
+        let kept = u64::from(self.urgent_reserve.min(100));
+        bound - (bound / 100 * kept + bound % 100 * kept / 100)
+    }
 }
 
 /// Whether a message may go.
@@ -210,7 +230,7 @@ impl Budget {
             return Admission::Go;
         }
         if let Some(bound) = self.options.per_month
-            && self.spent.saturating_add(bytes) > self.share(bound, urgent)
+            && self.spent.saturating_add(bytes) > self.options.share(bound, urgent)
         {
             self.held.month = true;
             return Admission::Wait {
@@ -219,7 +239,9 @@ impl Budget {
             };
         }
         if let Some(bound) = self.options.per_minute
-            && let Some(until) = self.minute.wait(bytes, self.share(bound, urgent), now.at)
+            && let Some(until) = self
+                .minute
+                .wait(bytes, self.options.share(bound, urgent), now.at)
         {
             self.held.minute = Some(now.at);
             return Admission::Wait {
@@ -309,14 +331,6 @@ impl Budget {
             (Some(bound), None) => Some(BudgetEvent::FreeAgain(bound)),
             (None, None) => None,
         }
-    }
-
-    fn share(&self, bound: u64, urgent: bool) -> u64 {
-        if urgent || self.options.urgent_from.is_none() {
-            return bound;
-        }
-        let kept = u64::from(self.options.urgent_reserve.min(100));
-        bound - (bound / 100 * kept + bound % 100 * kept / 100)
     }
 
     fn ahead(&self) -> u64 {

@@ -72,7 +72,7 @@ impl Waiting {
 pub struct ScheduleOptions {
     /// Percent of what is sent that are backlog while both wait. 0: the backlog goes only while nothing live waits.
     pub backlog_share: u8,
-    /// Messages of the backlog per second at most.
+    /// Events of the backlog per second at most.
     pub backlog_rate: Option<u32>,
     /// Live data that has waited longer cuts the backlog's share to a tenth.
     pub live_wait: Duration,

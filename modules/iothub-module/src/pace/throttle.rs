@@ -301,6 +301,22 @@ impl Throttle {
         now: Now,
     ) -> Option<ThrottleEvent> {
         self.stretch = Stretch::default();
+        if let Standing::Exhausted {
+            next_trial, wait, ..
+        } = &mut self.standing
+        {
+            // Whoever ended the connection: the message for trial was not taken.
+            let was_tried = match loss {
+                Loss::ByHub | Loss::Refused => true,
+                Loss::Network => waiting.is_some(),
+                Loss::Planned => false,
+            };
+            if was_tried && now.at >= *next_trial {
+                *wait = (*wait * 2).min(TRIAL.1);
+                *next_trial = now.at + *wait;
+            }
+            return None;
+        }
         let by_hub = match loss {
             Loss::ByHub => true,
             // It says 5 for every reason. Of a hub that was throttling it is one more refusal to take anything.
@@ -308,16 +324,6 @@ impl Throttle {
             Loss::Network | Loss::Planned => false,
         };
         if !by_hub {
-            return None;
-        }
-        if let Standing::Exhausted {
-            next_trial, wait, ..
-        } = &mut self.standing
-        {
-            if now.at >= *next_trial {
-                *wait = (*wait * 2).min(TRIAL.1);
-                *next_trial = now.at + *wait;
-            }
             return None;
         }
         // Without messages on it there was nothing to refuse.

@@ -76,6 +76,8 @@ struct Source {
     read_to: Sequence,
     until: Sequence,
     buffer: VecDeque<(StoredItem, Instant)>,
+    /// Of what is in the buffer.
+    bytes: usize,
 }
 
 /// See the module's documentation.
@@ -107,6 +109,7 @@ impl Feed {
                 read_to: after,
                 until,
                 buffer: VecDeque::new(),
+                bytes: 0,
             })
         };
         let live = lane(Lane::Live, boundary, Sequence::END);
@@ -149,7 +152,7 @@ impl Feed {
             .sources
             .iter_mut()
             .find(|source| source.class == class)?;
-        let (item, _) = source.buffer.pop_front()?;
+        let item = source.pop()?;
         if source.wants_more() {
             self.look = true;
         }
@@ -163,6 +166,7 @@ impl Feed {
         for source in &mut self.sources {
             source.read_to = source.from;
             source.buffer.clear();
+            source.bytes = 0;
         }
     }
 
@@ -196,7 +200,7 @@ impl Feed {
                 .front()
                 .is_some_and(|(item, _)| is_done(item.sequence))
             {
-                source.buffer.pop_front();
+                source.pop();
                 self.look = true;
             }
         }
@@ -222,8 +226,10 @@ impl Feed {
                 source.read_to = looked_to;
                 let now = Instant::now();
                 let items = items.into_iter();
-                let mine = items.filter(|item| self.mine.is(item));
-                source.buffer.extend(mine.map(|item| (item, now)));
+                for item in items.filter(|item| self.mine.is(item)) {
+                    source.bytes += item.size();
+                    source.buffer.push_back((item, now));
+                }
                 Ok(())
             }
             Err(QueueError::Closed) => Err(Closed),
@@ -245,8 +251,15 @@ impl Feed {
 }
 
 impl Source {
+    /// Large events are held in small numbers.
     fn wants_more(&self) -> bool {
-        self.buffer.len() < READ_ITEMS / 2
+        self.buffer.len() < READ_ITEMS / 2 && self.bytes < READ_BYTES
+    }
+
+    fn pop(&mut self) -> Option<StoredItem> {
+        let (item, _) = self.buffer.pop_front()?;
+        self.bytes -= item.size();
+        Some(item)
     }
 
     /// Up to which item a read is worth while: there is one, as of the last commit.
@@ -408,6 +421,31 @@ mod tests {
         let all = drain(&mut feed, class(Lane::Live, Priority::DEFAULT)).await;
         assert_eq!(all.len(), 20);
         assert_eq!(all[0], "0");
+    }
+
+    #[tokio::test]
+    async fn of_large_events_few_are_held() {
+        let (queue, _folder) = queue(64 << 20, WhenFull::Reject);
+        let mut large = items(0..40, Priority::DEFAULT);
+        for item in &mut large {
+            item.payload = vec![0; 200 * 1024].into();
+        }
+        for items in large.chunks(10) {
+            queue.append(items.to_vec()).await.unwrap();
+        }
+        let mut feed = Feed::new(queue.clone(), Mine::All);
+        let live = class(Lane::Live, Priority::DEFAULT);
+        loop {
+            feed.start_read();
+            if feed.read.is_none() {
+                break;
+            }
+            feed.progress().await.unwrap();
+        }
+        let held: usize = feed.sources.iter().map(|source| source.buffer.len()).sum();
+        assert_eq!(held, 2);
+        assert_eq!(drain(&mut feed, live).await.len(), 40);
+        assert!(feed.sources.iter().all(|source| source.bytes == 0));
     }
 
     #[tokio::test]

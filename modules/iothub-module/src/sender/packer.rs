@@ -1,7 +1,8 @@
 //! Events become messages: alone, or several of a route together until the message is full or the oldest has waited long enough.
 //!
 //! Messages hold events of one line (priority, live or backlog) and one route, so they keep the order of each line and route. An event that
-//! waits for others may be passed by events of other routes. Nothing here outlives its connection: what was not sent is still in the queue.
+//! waits for others may be passed by events of other routes. No event outlives its connection here: what was not sent is still in the queue, and
+//! only the time until which it waits is remembered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::pace::{Class, Priorities, Priority, budget};
 
 /// One more open message, and the one that is due first goes as it is.
 const OPEN: usize = 16;
+/// Of so many messages that were forgotten it is remembered when they were due.
+const REMEMBERED: usize = 64;
 /// Before the properties in a topic: `devices/{128}/modules/{128}/messages/events/`.
 const TOPIC: usize = 300;
 /// The longest content type and content encoding there are, and the longest message id.
@@ -96,6 +99,7 @@ struct Open {
     batch: Batch<Sequence>,
     /// Those that all its events have.
     properties: Vec<(String, String)>,
+    first: Sequence,
     first_id: Option<String>,
     due: Instant,
 }
@@ -106,24 +110,34 @@ pub(super) struct Packer {
     batches: Batches,
     /// Events of this priority and above may go where the budget keeps others back.
     urgent_from: Option<Priority>,
+    /// No message of several events has more bytes of topic and payload.
+    largest: usize,
     writers: Writers,
     open: Vec<Open>,
     urgent: VecDeque<Parcel>,
     others: VecDeque<Parcel>,
     /// Events that could not be sent with others.
     alone: BTreeSet<Sequence>,
+    /// When messages that were forgotten were due, by their first event: it does not wait anew.
+    remembered: BTreeMap<Sequence, Instant>,
 }
 
 impl Packer {
-    pub(super) fn new(batches: Batches, urgent_from: Option<Priority>) -> Self {
+    pub(super) fn new(
+        batches: Batches,
+        urgent_from: Option<Priority>,
+        largest: Option<usize>,
+    ) -> Self {
         Self {
             batches,
             urgent_from,
+            largest: largest.unwrap_or(usize::MAX),
             writers: Writers::default(),
             open: Vec::new(),
             urgent: VecDeque::new(),
             others: VecDeque::new(),
             alone: BTreeSet::new(),
+            remembered: BTreeMap::new(),
         }
     }
 
@@ -140,10 +154,18 @@ impl Packer {
     }
 
     /// Forgets everything; it is still in the queue.
-    pub(super) fn clear(&mut self) {
-        self.open.clear();
-        self.urgent.clear();
-        self.others.clear();
+    pub(super) fn clear(&mut self, now: Instant) {
+        let open = self.open.drain(..).map(|open| (open.first, open.due));
+        let ready = self.urgent.drain(..).chain(self.others.drain(..));
+        let ready = ready.filter_map(|parcel| match parcel.content {
+            Content::One(_) => None,
+            Content::Several(sequences) => Some((*sequences.first()?, now)),
+        });
+        self.remembered.extend(open.chain(ready));
+        // What lies so far back has gone some other way.
+        while self.remembered.len() > REMEMBERED {
+            self.remembered.pop_first();
+        }
     }
 
     /// These go by themselves from now on: the hub does not take the message that they are in.
@@ -199,12 +221,19 @@ impl Packer {
     }
 
     pub(super) fn add(&mut self, item: StoredItem, class: Class, now: Instant) {
+        let is_it = |open: &Open| open.class == class && open.route == item.route;
         let settings = match self.batches.get(&item.route) {
             Some(settings) if !self.alone.contains(&item.sequence) => *settings,
-            _ => return self.single(item, class),
+            _ => {
+                // Not past those before it.
+                if let Some(index) = self.open.iter().position(is_it) {
+                    self.close(index);
+                }
+                return self.single(item, class);
+            }
         };
         let message = message::decode(&item);
-        let is_it = |open: &Open| open.class == class && open.route == item.route;
+        let due = self.remembered.remove(&item.sequence);
         // The second try is with an empty message.
         for _ in 0..2 {
             let index = match self.open.iter().position(is_it) {
@@ -216,6 +245,7 @@ impl Packer {
             };
             match open.batch.add(&item.payload, item.sequence) {
                 Ok(()) => {
+                    open.due = due.map_or(open.due, |due| due.min(open.due));
                     open.properties
                         .retain(|property| message.properties.contains(property));
                     return;
@@ -253,12 +283,14 @@ impl Packer {
             properties: first.properties.clone(),
             ..Message::default()
         };
-        let limit = settings.max_bytes.saturating_sub(properties.size() + NAMED);
+        let most = settings.max_bytes.min(self.largest.saturating_sub(TOPIC));
+        let limit = most.saturating_sub(properties.size() + NAMED);
         self.open.push(Open {
             class,
             route: item.route.clone(),
             batch: Batch::with_writers(settings.encoding, limit, self.writers.clone()),
             properties: properties.properties,
+            first: item.sequence,
             first_id: first.id.clone(),
             due: now + settings.max_delay,
         });

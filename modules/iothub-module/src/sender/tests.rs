@@ -144,6 +144,23 @@ async fn an_item_the_hub_can_never_take_becomes_a_dead_letter_and_blocks_nothing
 }
 
 #[tokio::test]
+async fn many_that_the_hub_can_never_take_all_become_dead_letters() {
+    let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
+    let items =
+        (0..100).map(|number| item(number, if number % 10 == 0 { "{}" } else { "too large" }));
+    queue.append(items.collect()).await.unwrap();
+    let hub = TestHub::new([], 16);
+    let sidecar = TestSidecar::new();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(sender(&hub, &queue, &sidecar).run(shutdown.clone()));
+    until("an empty queue", || queue.stats().depth == 0).await;
+    assert_eq!(sidecar.published().len(), 90);
+    assert_eq!(hub.received().len(), 10);
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Ended::Finished);
+}
+
+#[tokio::test]
 async fn shutdown_waits_for_what_is_on_the_wire_but_not_for_ever() {
     let (queue, _folder) = queue(8 << 20, WhenFull::Reject);
     queue

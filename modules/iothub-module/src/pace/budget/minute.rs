@@ -13,6 +13,8 @@ pub(super) struct Minute {
     seconds: VecDeque<(u64, u64)>,
     /// A message larger than the bound is being paid off.
     paid_off: Option<Instant>,
+    /// Since when a message waits that is larger than what it may use, and the smallest such.
+    large: Option<(Instant, u64)>,
 }
 
 impl Minute {
@@ -21,6 +23,7 @@ impl Minute {
             start,
             seconds: VecDeque::new(),
             paid_off: None,
+            large: None,
         }
     }
 
@@ -54,13 +57,23 @@ impl Minute {
             // Even if it is larger than the bound: else it would wait for ever.
             return None;
         }
+        // It would wait for ever where something smaller goes in every minute.
+        let at_latest = (bytes > bound).then(|| {
+            let (since, least) = self.large.unwrap_or((now, bytes));
+            self.large = Some((since, least.min(bytes)));
+            since + Duration::from_secs(MINUTE)
+        });
+        if at_latest.is_some_and(|at| at <= now) {
+            return None;
+        }
         for (second, freed) in &self.seconds {
             if spent.saturating_add(bytes) <= bound {
                 break;
             }
             spent -= freed;
             if spent.saturating_add(bytes) <= bound || spent == 0 {
-                return Some(self.start + Duration::from_secs(second + MINUTE + 1));
+                let free = self.start + Duration::from_secs(second + MINUTE + 1);
+                return Some(at_latest.map_or(free, |at| at.min(free)));
             }
         }
         None
@@ -72,10 +85,14 @@ impl Minute {
             Some((last, spent)) if *last >= second => *spent = spent.saturating_add(bytes),
             _ => self.seconds.push_back((second, bytes)),
         }
-        self.forget(now);
-        if let Some(bound) = bound.filter(|bound| bytes > *bound) {
+        let is_large = self.large.is_some_and(|(_, least)| bytes >= least);
+        if is_large {
+            self.large = None;
+        }
+        let owed = if is_large { self.spent(now) } else { bytes };
+        if let Some(bound) = bound.filter(|bound| owed > *bound) {
             #[allow(clippy::cast_precision_loss, reason = "a time to wait")]
-            let minutes = bytes as f64 / bound.max(1) as f64;
+            let minutes = owed as f64 / bound.max(1) as f64;
             let pause = Duration::try_from_secs_f64(minutes * 60.0);
             self.paid_off = pause.ok().and_then(|pause| now.checked_add(pause));
         }

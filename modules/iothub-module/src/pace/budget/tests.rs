@@ -76,6 +76,23 @@ fn what_a_message_costs() {
 }
 
 #[test]
+fn the_largest_message_of_a_minute_just_fits() {
+    for (bound, reserve) in [(4096, 0), (200 * 1024, 10), (1 << 30, 50)] {
+        let options = BudgetOptions {
+            per_minute: Some(bound),
+            urgent_from: Some(ALARM),
+            urgent_reserve: reserve,
+            ..BudgetOptions::default()
+        };
+        let share = bound - bound * u64::from(reserve) / 100;
+        let largest = options.largest_message().unwrap();
+        assert!(message_bytes(0, largest) <= share);
+        assert!(message_bytes(0, largest + 80) > share, "{bound}: {largest}");
+    }
+    assert_eq!(BudgetOptions::default().largest_message(), None);
+}
+
+#[test]
 fn without_bounds_everything_goes_and_nothing_is_stored() {
     let clock = Clock::at(TODAY);
     let mut budget = budget(None, None, &clock);
@@ -129,6 +146,37 @@ fn a_message_larger_than_the_minute_goes_and_is_paid_off() {
         ),
         "not beside others"
     );
+}
+
+#[test]
+fn a_message_larger_than_its_share_does_not_wait_for_ever_beside_smaller_ones() {
+    let mut clock = Clock::at(TODAY);
+    let options = BudgetOptions {
+        per_minute: Some(1000),
+        urgent_from: Some(ALARM),
+        urgent_reserve: 10,
+        ..BudgetOptions::default()
+    };
+    let mut budget = Budget::new(options, Saved::default(), clock.now);
+    let (mut went, mut alarms) = (Vec::new(), 0);
+    for second in 0..600 {
+        if second % 20 == 0 {
+            alarms += u64::from(goes(&mut budget, ALARM, 30, clock.now));
+        }
+        if goes(&mut budget, NORMAL, 950, clock.now) {
+            went.push(second);
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(went[0], 60);
+    assert!(
+        went.windows(2)
+            .all(|pair| (60..70).contains(&(pair[1] - pair[0]))),
+        "{went:?}"
+    );
+    assert!(alarms >= 10, "{alarms}");
+    // What the large ones took beyond the bound of their minute was paid off.
+    assert!(went.len() as u64 * 950 + alarms * 30 <= 10 * 1000);
 }
 
 #[test]

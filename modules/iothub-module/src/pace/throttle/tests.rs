@@ -186,6 +186,27 @@ fn a_quota_that_is_used_up_shows_and_is_tried_again_until_the_next_day() {
 }
 
 #[test]
+fn a_trial_that_the_network_swallows_was_one() {
+    let (mut throttle, mut clock) = (Throttle::new(), Clock::new());
+    pubacks(&mut throttle, &mut clock, 0.05, 0.1, 30.0);
+    for _ in 0..6 {
+        fruitless(&mut throttle, &mut clock, 20.0);
+    }
+    let Pace::NothingUntil(trial) = throttle.pace(clock.0.at) else {
+        panic!("no wait before the first trial")
+    };
+    clock.advance(trial.duration_since(clock.0.at).as_secs_f64());
+    assert_eq!(throttle.pace(clock.0.at), Pace::OneForTrial);
+    let waited = Some(Duration::from_secs(30));
+    // Without a message on it nothing was tried.
+    throttle.lost(Loss::Network, None, clock.0);
+    throttle.lost(Loss::Planned, waited, clock.0);
+    assert_eq!(throttle.pace(clock.0.at), Pace::OneForTrial);
+    throttle.lost(Loss::Network, waited, clock.0);
+    assert!(matches!(throttle.pace(clock.0.at), Pace::NothingUntil(_)));
+}
+
+#[test]
 fn one_puback_ends_an_exhausted_quota() {
     let (mut throttle, mut clock) = (Throttle::new(), Clock::new());
     pubacks(&mut throttle, &mut clock, 0.05, 0.1, 30.0);

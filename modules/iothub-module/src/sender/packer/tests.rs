@@ -27,7 +27,7 @@ fn trends(batch: serde_json::Value) -> Batches {
 }
 
 fn packer(batches: Batches) -> Packer {
-    Packer::new(batches, Some(Priority::HIGHEST))
+    Packer::new(batches, Some(Priority::HIGHEST), None)
 }
 
 /// An event of modbus-reader, as it lies in the queue.
@@ -195,14 +195,55 @@ fn an_event_above_the_limit_goes_if_its_route_makes_it_small_enough() {
 #[test]
 fn what_the_hub_refused_together_goes_one_by_one() {
     let mut packer = packer(trends(serde_json::json!({"max_delay": "1h"})));
-    packer.add(trend(1), LIVE, Instant::now());
-    packer.clear();
-    packer.send_alone(vec![Sequence(1)]);
-    packer.add(trend(1), LIVE, Instant::now());
+    let now = Instant::now();
+    packer.add(trend(2), LIVE, now);
+    packer.clear(now);
+    packer.send_alone(vec![Sequence(2)]);
+    packer.add(trend(1), LIVE, now);
+    packer.add(trend(2), LIVE, now);
+    // Nor does it pass what is before it.
+    assert_eq!(numbers(&packer.take(false).unwrap()), [1]);
     assert!(matches!(
         packer.take(false).unwrap().content,
         Content::One(_)
     ));
+}
+
+#[test]
+fn a_message_of_several_fits_into_the_minute() {
+    let largest = 8 * 1024;
+    let batches = trends(serde_json::json!({"max_delay": "1h"}));
+    let mut packer = Packer::new(batches, None, Some(largest));
+    for number in 1..=100 {
+        packer.add(trend(number), LIVE, Instant::now());
+    }
+    let mut taken = 0;
+    while let Some(parcel) = packer.take(false) {
+        assert!(parcel.line_bytes <= budget::message_bytes(0, largest));
+        taken += numbers(&parcel).len();
+    }
+    assert!(taken > 50, "{taken}");
+}
+
+#[test]
+fn a_new_connection_does_not_make_events_wait_anew() {
+    let mut packer = packer(trends(serde_json::json!({"max_delay": "1h"})));
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let begin = Instant::now();
+    packer.add(trend(2), LIVE, begin);
+    for connection in 1..4 {
+        let now = begin + minutes(connection * 19);
+        packer.clear(now);
+        // What was on the wire comes again as well.
+        packer.add(trend(1), LIVE, now);
+        packer.add(trend(2), LIVE, now);
+        assert_eq!(packer.due(), Some(begin + minutes(60)));
+    }
+    packer.close_due(begin + minutes(60));
+    // Full or due, and not let go.
+    packer.clear(begin + minutes(61));
+    packer.add(trend(1), LIVE, begin + minutes(62));
+    assert_eq!(packer.due(), Some(begin + minutes(61)));
 }
 
 #[test]
