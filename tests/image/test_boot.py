@@ -119,6 +119,25 @@ def identity(guest):
     return guest.ssh(f"cat {files}; hostname; kubectl get nodes -o jsonpath='{{.items[*].metadata.uid}}'")
 
 
+def test_what_a_plant_opens_is_open_and_a_mistake_closes_nothing_else(guest):
+    folder = "/etc/fieldgate/firewall.d"
+    guest.ssh(f"mkdir -p {folder}")
+    guest.ssh(f"cat >{folder}/10-plant.nft", stdin="add rule inet fieldgate input tcp dport 4840 accept\n")
+    guest.ssh(f"cat >{folder}/20-wrong.nft", stdin='add rule inet fieldgate input iif "enp9s9" tcp dport 4841 accept\n')
+    table = "/usr/sbin/nft list table inet fieldgate"
+    try:
+        before = guest.ssh(table)
+        guest.ssh("systemctl reload fieldgate-firewall", check=False)
+        assert guest.ssh(table) == before, "a reload with a mistake changes nothing"
+        guest.ssh("systemctl restart fieldgate-firewall", check=False)
+        now = guest.ssh(table)
+        assert "dport 4840 accept" in now and "4841" not in now and "policy drop" in now
+        assert "20-wrong.nft" in guest.ssh("systemctl status fieldgate-firewall", check=False)
+    finally:
+        guest.ssh(f"rm -r {folder}; systemctl reload-or-restart fieldgate-firewall")
+    assert guest.ssh(table) == before
+
+
 def test_the_second_start_imports_nothing_and_goes_on(system, guest, capsys):
     before = identity(guest)
     status = guest.ssh("cat /data/fieldgate/provision/status.json")

@@ -79,7 +79,11 @@ def test_the_device_has_every_file_of_the_reference_image(host):
         assert f"usr/{file}" in installed or file == "lib/rauc/system.conf"
     for file in ("usr/share/fieldgate/firewall.nft", "usr/lib/fieldgate/preinit", "etc/ssh/sshd_config.d/10-fieldgate.conf"):
         assert (host / "D" / file).read_bytes() == (IMAGE / "rootfs" / file).read_bytes()
-    assert os.access(host / "D/usr/lib/fieldgate/preinit", os.X_OK)
+    preinit = host / "D/usr/lib/fieldgate/preinit"
+    assert os.access(preinit, os.X_OK)
+    # Without an initrd nobody else has mounted where PARTLABEL= is looked up.
+    text = preinit.read_text()
+    assert text.index("sysfs /sys") < text.index("PARTLABEL=data")
 
 
 def test_what_is_on_off_and_masked(host):

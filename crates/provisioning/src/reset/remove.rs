@@ -22,7 +22,7 @@ pub(super) struct Removal<'a> {
     device: u64,
     keep: BTreeSet<PathBuf>,
     /// Where files that only root may read hold secrets.
-    secret: [PathBuf; 3],
+    secret: [PathBuf; 6],
     /// How many folders were brought up.
     moved: usize,
 }
@@ -44,7 +44,10 @@ impl<'a> Removal<'a> {
             secret: [
                 data.join("etc"),
                 below(root, STATE),
+                data.join("fieldgate/agent"),
+                data.join("fieldgate/update"),
                 data.join("k3s/server"),
+                data.join("k3s/agent"),
             ],
             data,
             moved: 0,

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::own;
 use super::record::{End, Records};
 use super::unit;
+use crate::update::SOURCE_VARIABLE;
 
 /// Exit statuses of `fieldgate update install` after which another attempt may go better: another installation runs, no space, the download
 /// failed, the running system is not confirmed yet.
@@ -99,8 +100,6 @@ async fn install(root: &Path, records: &Records, bundle: &Bundle) -> Result<Outc
     if bundle.allow_downgrade {
         arguments.push("--allow-downgrade");
     }
-    // Checked to be a URL, so it cannot be taken for an option.
-    arguments.push(&bundle.uri);
     let failed = |error: std::io::Error| {
         Fault::new(
             agent_protocol::Code::Failed,
@@ -108,6 +107,8 @@ async fn install(root: &Path, records: &Records, bundle: &Bundle) -> Result<Outc
         )
     };
     let mut child = own::command(root, &arguments)?
+        // It may hold a key; arguments can be read by everybody.
+        .env(SOURCE_VARIABLE, &bundle.uri)
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;

@@ -95,12 +95,12 @@ impl Records {
     /// One that cannot be read is as good as none: it must not keep the device from its next update.
     pub(super) fn load(&self) -> Result<Option<Record>> {
         let path = self.file();
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        Ok(serde_json::from_str(&text)
+        Ok(serde_json::from_slice(&text)
             .inspect_err(|error| eprintln!("{} cannot be read ({error})", path.display()))
             .ok())
     }
@@ -208,8 +208,10 @@ mod tests {
         let told = serde_json::to_string(&records.status(&record(), false)).unwrap();
         assert!(!told.contains("secret"), "{told}");
 
-        fs::write(records.file(), "{").unwrap();
-        assert_eq!(records.load().unwrap(), None);
+        for damaged in [b"{".as_slice(), b"\xff\xfe"] {
+            fs::write(records.file(), damaged).unwrap();
+            assert_eq!(records.load().unwrap(), None);
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Default for Limits {
 
 /// How long no byte may come.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
-/// Space is asked for again after so many bytes of an answer that does not tell its length.
+/// Space is asked for again after so many bytes.
 const ASK_SPACE: u64 = 16 << 20;
 
 /// What is known of the file that is partly there.
@@ -123,7 +123,13 @@ impl Download<'_> {
             let before = length(&path);
             let reason = match self.attempt(&path, progress).await {
                 Ok(()) => return Ok(path),
-                Err(Cut::Final(error)) => return Err(error),
+                Err(Cut::Final(error)) => {
+                    // What there is of it takes room that others need.
+                    if matches!(error, UpdateError::NoSpace { .. }) {
+                        self.forget()?;
+                    }
+                    return Err(error);
+                }
                 Err(Cut::Again(reason)) => reason,
             };
             failures = if length(&path) > before {
@@ -242,14 +248,15 @@ impl Download<'_> {
                     if there > size.unwrap_or(self.limits.largest) {
                         break Err(self.failed("it sends more than it said").into());
                     }
-                    if size.is_none() && there - asked > ASK_SPACE {
+                    // Queue and broker go on writing.
+                    if there - asked > ASK_SPACE {
                         asked = there;
-                        if let Err(error) = self.check(None, there) {
+                        if let Err(error) = self.check(size, there) {
                             break Err(error.into());
                         }
                     }
-                    if let Err(error) = file.write_all(&bytes).await.with_context(context) {
-                        break Err(error.into());
+                    if let Err(error) = file.write_all(&bytes).await {
+                        break Err(self.not_written(error, size, there).into());
                     }
                     progress(there, size);
                 }
@@ -263,9 +270,23 @@ impl Download<'_> {
             }
         };
         // What came counts, also when more did not.
-        file.flush().await.with_context(context)?;
+        if let Err(error) = file.flush().await {
+            return Err(self.not_written(error, size, there).into());
+        }
         file.sync_all().await.with_context(context)?;
         outcome
+    }
+
+    fn not_written(&self, error: std::io::Error, size: Option<u64>, there: u64) -> UpdateError {
+        if error.kind() == std::io::ErrorKind::StorageFull
+            && let Err(no_space) = self.check(size, there)
+        {
+            return no_space;
+        }
+        let path = bundle(self.folder);
+        anyhow::Error::new(error)
+            .context(format!("writing {}", path.display()))
+            .into()
     }
 
     /// Whether what is still to come fits.

@@ -15,6 +15,7 @@ use crate::install::say;
 
 /// What is waited for is kept this often at most: it is for the case that the device does not get to say more.
 const KEEP: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Whether an unhealthy system is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,21 @@ pub(crate) fn verdict(state: &State, booted: &str, other_is_good: bool) -> Verdi
     } else {
         Verdict::Stay
     }
+}
+
+/// A mistake in it must not take a good system back.
+pub(crate) fn limit_of_environment() -> Duration {
+    limit(std::env::var("FIELDGATE_GATE_LIMIT").ok().as_deref())
+}
+
+fn limit(text: Option<&str>) -> Duration {
+    let Some(text) = text else { return LIMIT };
+    crate::duration::parse(text.trim()).unwrap_or_else(|reason| {
+        say(&format!(
+            "FIELDGATE_GATE_LIMIT is {text:?}: {reason}; 15m is taken"
+        ));
+        LIMIT
+    })
 }
 
 pub(crate) async fn run(places: &Places, limit: Duration) -> Result<ExitCode> {
@@ -141,6 +157,14 @@ async fn give_up(
 mod tests {
     use super::super::settle::tests::state;
     use super::*;
+
+    #[test]
+    fn a_mistake_in_the_limit_takes_nothing_back() {
+        assert_eq!(limit(Some("30m")), Duration::from_secs(1800));
+        for text in [None, Some("30 min"), Some("")] {
+            assert_eq!(limit(text), LIMIT);
+        }
+    }
 
     #[test]
     fn only_a_system_with_something_to_go_back_to_is_given_up() {

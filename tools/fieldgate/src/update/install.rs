@@ -118,7 +118,7 @@ pub(crate) async fn install(
         slot: target.bootname.clone(),
         version: info.version.to_string(),
     };
-    state.last = Some(Update {
+    let before = state.last.replace(Update {
         result: Stage::Installing,
         from: System {
             slot: device.booted.clone(),
@@ -142,7 +142,10 @@ pub(crate) async fn install(
             });
         })
         .await;
-    if let Some(last) = &mut state.last {
+    if let Err(UpdateError::Busy) = outcome {
+        // That of the installation that runs.
+        state.last = before;
+    } else if let Some(last) = &mut state.last {
         let now = state::now();
         match &outcome {
             Ok(()) => last.reached(Stage::Installed, Vec::new(), now),

@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use semver::Version;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use state::State;
 
@@ -45,14 +46,17 @@ pub(crate) struct UpdateArgs {
     command: UpdateCommand,
 }
 
+/// Where [`agent`](crate::agent) gives the source to `install`.
+pub(crate) const SOURCE_VARIABLE: &str = "FIELDGATE_UPDATE_SOURCE";
+
 #[derive(Debug, Subcommand)]
 enum UpdateCommand {
     Install(UpdateInstallArgs),
     /// Keeps the running system if it is healthy in time; else marks it bad and restarts into the other one. Run by the device after an update
     Gate {
-        /// How long it may take to become healthy
-        #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse, default_value = "15m", env = "FIELDGATE_GATE_LIMIT")]
-        limit: Duration,
+        /// How long it may take to become healthy; FIELDGATE_GATE_LIMIT, or 15m, when left out
+        #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+        limit: Option<Duration>,
     },
     /// Finds out what became of the last update. Run by the device at every start
     Settle,
@@ -71,8 +75,8 @@ enum UpdateCommand {
 /// 21 rauc failed; 22 the running system is not confirmed yet; 1 anything else.
 #[derive(Debug, Args)]
 struct UpdateInstallArgs {
-    /// The bundle: a file, or an http or https URL
-    #[arg(value_name = "SOURCE", value_parser = Source::parse, required_unless_present = "search")]
+    /// The bundle: a file, or an http or https URL. A URL that holds a key is better kept from the command line, which everybody can read
+    #[arg(value_name = "SOURCE", value_parser = Source::parse, required_unless_present = "search", env = SOURCE_VARIABLE, hide_env_values = true)]
     source: Option<Source>,
 
     /// Take the newest bundle for this device in these folders or right below them
@@ -105,7 +109,10 @@ pub(crate) async fn run(args: UpdateArgs) -> Result<ExitCode> {
     let places = Places::new(&args.root);
     match args.command {
         UpdateCommand::Install(args) => install_and_restart(&places, args).await,
-        UpdateCommand::Gate { limit } => gate::run(&places, limit).await,
+        UpdateCommand::Gate { limit } => {
+            let limit = limit.unwrap_or_else(gate::limit_of_environment);
+            gate::run(&places, limit).await
+        }
         UpdateCommand::Settle => settle::run(&places).map(|()| ExitCode::SUCCESS),
         UpdateCommand::Status { json } => {
             let status = status::status(&places).await?;
@@ -122,6 +129,8 @@ pub(crate) async fn run(args: UpdateArgs) -> Result<ExitCode> {
 }
 
 async fn install_and_restart(places: &Places, args: UpdateInstallArgs) -> Result<ExitCode> {
+    // The terminal may go away meanwhile: the installation goes on, and how it ended is to be recorded.
+    let _hangup = signal(SignalKind::hangup())?;
     let request = Request {
         source: args.source.unwrap_or(Source::Search(args.search)),
         sha256: args.sha256,

@@ -58,7 +58,7 @@ impl Printer {
                 let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
             }
         } else if !line.is_empty() && step != self.told {
-            eprintln!("{line}");
+            say(&line);
         }
         self.told = step;
     }
@@ -66,16 +66,21 @@ impl Printer {
     /// A line that stays.
     fn line(&mut self, text: &str) -> (String, String) {
         self.end();
-        eprintln!("{text}");
+        say(text);
         (String::new(), String::new())
     }
 
     /// Leaves the line that changes.
     pub(crate) fn end(&mut self) {
         if self.is_open {
-            eprintln!();
+            let _ = writeln!(std::io::stderr());
             self.is_open = false;
         }
         self.drawn = None;
     }
+}
+
+/// That the terminal has gone is no reason to stop half-way.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::download;
+use super::install::running;
 use super::places::Places;
 use super::state::{self, Stage, State};
 use crate::health::Boot;
@@ -16,13 +17,26 @@ use crate::install::say;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is said of the last update, if this start tells something new of it.
-fn settle(state: &mut State, booted: &str, boot: &str, now: OffsetDateTime) -> Option<String> {
+fn settle(
+    state: &mut State,
+    booted: &str,
+    running: &str,
+    boot: &str,
+    now: OffsetDateTime,
+) -> Option<String> {
     let last = state.last.as_mut()?;
     if last.boot == boot {
         return None;
     }
     let (slot, version) = (last.to.slot.clone(), last.to.version.clone());
     match last.result {
+        // Whoever installed it was gone before it could say so, and the installation went on without it.
+        Stage::Installing | Stage::Failed if slot == booted && version == running => {
+            last.reached(Stage::Installed, Vec::new(), now);
+            Some(format!(
+                "the update to {version} had been installed after all; slot {slot} is being tried"
+            ))
+        }
         Stage::Installing => {
             let reason = "the device was restarted while it was being installed";
             last.reached(Stage::Failed, vec![reason.to_owned()], now);
@@ -59,7 +73,8 @@ pub(crate) fn run(places: &Places) -> Result<()> {
     boot.keep(places.root())?;
     if let Some(booted) = places.booted_slot() {
         let mut state = State::load(places.root())?;
-        if let Some(line) = settle(&mut state, &booted, &boot.id, now) {
+        let running = running(places).map_or_else(|_| String::new(), |version| version.to_string());
+        if let Some(line) = settle(&mut state, &booted, &running, &boot.id, now) {
             state.save(places)?;
             say(&line);
             let reasons = state.last.iter().flat_map(|last| &last.reasons);
@@ -110,7 +125,8 @@ pub(super) mod tests {
 
     fn after(result: Stage, booted: &str, boot: &str) -> (Stage, Vec<String>, bool) {
         let mut state = state(result, "b");
-        let told = settle(&mut state, booted, boot, NOW).is_some();
+        let running = if booted == "b" { "0.2.0" } else { "0.1.0" };
+        let told = settle(&mut state, booted, running, boot, NOW).is_some();
         let last = state.last.unwrap();
         (last.result, last.reasons, told)
     }
@@ -131,6 +147,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_runs_was_installed_whatever_was_recorded() {
+        for recorded in [Stage::Installing, Stage::Failed] {
+            let (result, reasons, told) = after(recorded, "b", "boot-2");
+            assert_eq!((result, told), (Stage::Installed, true));
+            assert!(reasons.is_empty());
+        }
+        // The slot that was to be written had this system already, and was chosen by hand.
+        let mut state = state(Stage::Installing, "b");
+        settle(&mut state, "b", "0.1.5", "boot-2", NOW);
+        assert_eq!(state.last.unwrap().result, Stage::Failed);
+    }
+
+    #[test]
     fn what_is_still_to_come_or_said_already_stays() {
         for (result, booted, boot) in [
             // Not restarted yet; being tried; kept; given up by the gate, with its reasons.
@@ -144,6 +173,9 @@ pub(super) mod tests {
             assert_eq!((now, told), (result, false));
             assert_eq!(reasons, ["broker: 0 of 1 pods ready"]);
         }
-        assert_eq!(settle(&mut State::default(), "a", "boot-1", NOW), None);
+        assert_eq!(
+            settle(&mut State::default(), "a", "0.1.0", "boot-1", NOW),
+            None
+        );
     }
 }

@@ -103,12 +103,12 @@ impl State {
     /// No file is no update yet. One that cannot be read is set aside: it must not keep the device from its next update.
     pub(crate) fn load(root: &Path) -> Result<Self> {
         let path = Places::new(root).state();
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        match serde_json::from_str(&text) {
+        match serde_json::from_slice(&text) {
             Ok(state) => Ok(state),
             Err(error) => {
                 let aside = path.with_extension("json.unreadable");
@@ -201,9 +201,11 @@ mod tests {
         let places = Places::new(folder.path());
         assert_eq!(State::load(folder.path()).unwrap(), State::default());
         places.make_folder().unwrap();
-        fs::write(places.state(), "{\"schema\"").unwrap();
-        assert_eq!(State::load(folder.path()).unwrap(), State::default());
-        assert!(places.state().with_extension("json.unreadable").exists());
-        assert!(!places.state().exists());
+        for damaged in [b"{\"schema\"".as_slice(), b"\xff\xfe"] {
+            fs::write(places.state(), damaged).unwrap();
+            assert_eq!(State::load(folder.path()).unwrap(), State::default());
+            assert!(places.state().with_extension("json.unreadable").exists());
+            assert!(!places.state().exists());
+        }
     }
 }
