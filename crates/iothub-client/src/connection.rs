@@ -1,6 +1,7 @@
 //! One connection from CONNECT to its end.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -54,6 +55,10 @@ const BATCH: usize = 64;
 /// How long the farewell may take.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest life of a connection that is planned for.
+/// Of the token's life: a renewal that answers to method calls have put off comes no later.
+const LATEST_RENEWAL: f64 = 0.95;
+/// So often it is looked whether they are there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(crate) async fn run(shared: &Shared, outbox: &mut Outbox, generation: u64) -> Ended {
@@ -141,6 +146,10 @@ struct Connection<'a> {
     subscribing: usize,
     subscribe_by: Instant,
     renew_at: Instant,
+    /// For answers to method calls it waits so long at most.
+    renew_at_latest: Instant,
+    /// Each method call that was not answered holds it.
+    unanswered: Arc<()>,
     /// Until then a message that is over time, but excused by progress, is not looked at again.
     excused_until: Instant,
     /// Packet ids of cloud-to-device messages without PUBACK. The library ends the connection over a PUBACK that is not due.
@@ -179,6 +188,8 @@ impl<'a> Connection<'a> {
             subscribing: 0,
             subscribe_by: now + options.puback_timeout,
             renew_at: signed + renew_after.min(YEAR),
+            renew_at_latest: signed + options.sas_lifetime.mul_f64(LATEST_RENEWAL).min(YEAR),
+            unanswered: Arc::default(),
             excused_until: now,
             completable: HashSet::new(),
             closing: None,
@@ -373,6 +384,11 @@ impl<'a> Connection<'a> {
             return Ok(());
         }
         if now >= self.renew_at {
+            // The hub takes an answer on the connection that brought the call, and on no other.
+            if Arc::strong_count(&self.unanswered) > 1 && now < self.renew_at_latest {
+                self.renew_at = (now + LOOK_AGAIN).min(self.renew_at_latest);
+                return Ok(());
+            }
             self.close(DisconnectReason::Renewal);
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! What comes from the hub.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use iothub_protocol::message::Message;
 use iothub_protocol::method::{MethodRequest, check_payload};
@@ -40,6 +42,8 @@ pub struct MethodCall {
     pub payload: Value,
     pub(crate) request: MethodRequest,
     pub(crate) control: mpsc::Sender<Control>,
+    /// While it is held, the connection is not given up for a new token if that can wait.
+    pub(crate) _unanswered: Arc<()>,
 }
 
 /// A cloud-to-device message. It returns to the hub's queue unless completed on the connection that brought it.

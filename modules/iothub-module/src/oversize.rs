@@ -1,27 +1,29 @@
 //! Stored items that the hub can never take: dead-lettered beside the stream, so that they block nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use iothub_client::SendError;
-use store_forward::{Queue, Sequence, StoredItem};
+use store_forward::{Priority, Queue, Sequence, StoredItem};
 
 use crate::dead_letter::{DeadLetter, DeadLetters, Reason};
 use crate::message;
 
-/// Items handled at the same time. One more stays in the queue, unsent, until one of these is done.
+/// Items handled at the same time.
 const AT_ONCE: usize = 16;
+/// Items that wait for that. One more stays in the queue, unsent, and is met again on the next connection.
+const WAITING: usize = 10_000;
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 pub(crate) struct Oversize {
     queue: Queue,
     dead_letters: DeadLetters,
     held: BTreeSet<Sequence>,
-    /// There was one more.
-    more: bool,
+    /// With the reason. They are read again when it is their turn.
+    waiting: BTreeMap<Sequence, (Priority, String)>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Sequence> + Send>>>,
 }
 
@@ -39,59 +41,80 @@ impl Oversize {
             queue,
             dead_letters,
             held: BTreeSet::new(),
-            more: false,
+            waiting: BTreeMap::new(),
             work: FuturesUnordered::new(),
         }
     }
 
     pub(crate) fn holds(&self, sequence: Sequence) -> bool {
-        self.held.contains(&sequence)
+        self.held.contains(&sequence) || self.waiting.contains_key(&sequence)
     }
 
     /// Publishes the item as a dead letter, for as long as it takes, and removes its row then.
     pub(crate) fn take(&mut self, item: StoredItem, error: &SendError) {
-        let sequence = item.sequence;
-        if self.held.len() >= AT_ONCE {
-            self.more = true;
+        let (sequence, detail) = (item.sequence, error.to_string());
+        if self.holds(sequence) {
             return;
         }
-        if !self.held.insert(sequence) {
-            return;
+        if self.held.len() < AT_ONCE {
+            let (queue, dead_letters) = (self.queue.clone(), self.dead_letters.clone());
+            self.begin(sequence, bury(queue, dead_letters, item, detail));
+        } else if self.waiting.len() < WAITING {
+            self.waiting.insert(sequence, (item.priority, detail));
         }
-        tracing::error!(id = item.id, %error, "a stored event can never be sent; it becomes a dead letter");
-        let topic = message::decode(&item)
-            .properties
-            .into_iter()
-            .find(|(key, _)| key == "topic");
-        let letter = DeadLetter {
-            reason: Reason::TooLarge,
-            detail: error.to_string(),
-            topic: topic.map(|(_, topic)| topic).unwrap_or_default(),
-            original: item.payload,
+    }
+
+    /// Waits until one is done; for ever, when there is none. Cancel-safe.
+    pub(crate) async fn progress(&mut self) {
+        let Some(done) = self.work.next().await else {
+            return std::future::pending().await;
         };
-        let (queue, dead_letters) = (self.queue.clone(), self.dead_letters.clone());
+        self.held.remove(&done);
+        if let Some((sequence, (priority, detail))) = self.waiting.pop_first() {
+            let (queue, dead_letters) = (self.queue.clone(), self.dead_letters.clone());
+            self.begin(sequence, async move {
+                // One that cannot be read now is met again on the next connection.
+                let before = Sequence(sequence.0.saturating_sub(1));
+                let found = queue.read_priority(priority, before, sequence, 1, 0).await;
+                for item in found.unwrap_or_default() {
+                    bury(queue.clone(), dead_letters.clone(), item, detail.clone()).await;
+                }
+            });
+        }
+    }
+
+    fn begin(&mut self, sequence: Sequence, work: impl Future<Output = ()> + Send + 'static) {
+        self.held.insert(sequence);
         self.work.push(Box::pin(async move {
-            let mut wait = WAIT.0;
-            while let Err(error) = dead_letters.publish(&letter).await {
-                tracing::warn!(%error, "a dead letter could not be published; trying again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(WAIT.1);
-            }
-            if let Err(error) = queue.remove(vec![sequence]).await {
-                tracing::error!(%error, "a dead letter's row could not be removed; it comes again after the next start");
-            }
+            work.await;
             sequence
         }));
     }
+}
 
-    /// Waits until one is done, and says whether there were more than could be taken; for ever, when there is none. Cancel-safe.
-    pub(crate) async fn progress(&mut self) -> bool {
-        match self.work.next().await {
-            Some(sequence) => {
-                self.held.remove(&sequence);
-                std::mem::take(&mut self.more)
-            }
-            None => std::future::pending().await,
-        }
+async fn bury(queue: Queue, dead_letters: DeadLetters, item: StoredItem, detail: String) {
+    tracing::error!(
+        id = item.id,
+        reason = detail,
+        "a stored event can never be sent; it becomes a dead letter"
+    );
+    let topic = message::decode(&item)
+        .properties
+        .into_iter()
+        .find(|(key, _)| key == "topic");
+    let letter = DeadLetter {
+        reason: Reason::TooLarge,
+        detail,
+        topic: topic.map(|(_, topic)| topic).unwrap_or_default(),
+        original: item.payload,
+    };
+    let mut wait = WAIT.0;
+    while let Err(error) = dead_letters.publish(&letter).await {
+        tracing::warn!(%error, "a dead letter could not be published; trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(WAIT.1);
+    }
+    if let Err(error) = queue.remove(vec![item.sequence]).await {
+        tracing::error!(%error, "a dead letter's row could not be removed; it comes again after the next start");
     }
 }

@@ -26,11 +26,12 @@ pub struct Reported {
 }
 
 impl Reported {
-    /// A module's status as of `at`; an older one than the last is ignored. `None` removes it from the twin.
+    /// A module's status as of `at`; an older one than the last is ignored, unless the clock was set back since. `None` removes it from the
+    /// twin.
     pub fn set(&mut self, module: &str, status: Option<Value>, at: OffsetDateTime) {
         let name = fit::key(module);
         if let Some(known) = self.modules.get_mut(&name) {
-            if known.at <= at {
+            if known.at <= at || known.at > OffsetDateTime::now_utc() {
                 *known = Status { value: status, at };
             }
         } else if self.modules.len() < MODULES {

@@ -279,12 +279,7 @@ impl<H: Hub> Sender<H> {
                 }
                 () = self.parts.refused.notified() => self.gate.answered_429(Instant::now()),
                 () = until(not_before) => {}
-                more = self.oversize.progress() => {
-                    if more {
-                        self.packer.clear(Instant::now());
-                        feed.rewind();
-                    }
-                }
+                () = self.oversize.progress() => {}
                 _ = look.tick() => {
                     self.gate.tick(Instant::now());
                     self.show(flight);

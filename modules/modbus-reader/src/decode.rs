@@ -94,7 +94,8 @@ impl Codec {
         Some(match self.kind {
             Kind::SingleBit => Reading::Good(Value::Bool(*registers.first()? != 0)),
             Kind::BitOfRegister(bit) => {
-                Reading::Good(Value::Bool((registers.first()? >> bit) & 1 == 1))
+                let register = self.assemble::<1>(registers)?;
+                Reading::Good(Value::Bool((register >> bit) & 1 == 1))
             }
             Kind::U16 => self.unsigned(self.assemble::<1>(registers)?),
             Kind::U32 => self.unsigned(self.assemble::<2>(registers)?),
@@ -255,6 +256,13 @@ mod tests {
         );
         assert_eq!(
             read(&codec(Kind::BitOfRegister(15), big), &[0x8000]),
+            Reading::Good(Value::Bool(true))
+        );
+        assert_eq!(
+            read(
+                &codec(Kind::BitOfRegister(7), Order::ByteSwapped),
+                &[0x8000]
+            ),
             Reading::Good(Value::Bool(true))
         );
         assert_eq!(

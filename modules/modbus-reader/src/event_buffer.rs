@@ -97,6 +97,12 @@ impl EventBuffer {
             body: event.body,
         };
         let mut state = self.state();
+        if size_of_event(&event) > state.limit {
+            // It fits nowhere, and must not take the others with it.
+            drop(state);
+            self.shared.metrics.dropped_full.increment(1);
+            return;
+        }
         let order = state.next_order;
         state.next_order += 1;
         state.bytes += size_of_event(&event);
@@ -265,6 +271,18 @@ mod tests {
         assert!(buffer.is_empty());
         buffer.push(9, event(9));
         assert_eq!(buffer.waiting(), 1);
+    }
+
+    #[test]
+    fn an_event_larger_than_the_buffer_takes_no_other_with_it() {
+        let buffer = buffer(3, 10);
+        buffer.push(1, event(1));
+        let large = Event {
+            id: "m/d/g/e/2".to_owned(),
+            body: vec![b'x'; 10 * size()].into(),
+        };
+        buffer.push(2, large);
+        assert_eq!(ids(&buffer.take().unwrap()), ["1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The module's work from start to shutdown: wires configuration, engine, publisher, commands and status.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use measurement::Epoch;
 use module_runtime::{Runtime, StatusPublisher};
@@ -16,6 +17,9 @@ use crate::link::Outlets;
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::stream::Source;
+
+/// How long requests that have begun may take at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
 /// Runs until the shutdown; then polling stops and what waits is published, for at most half of the grace period.
 ///
@@ -87,7 +91,13 @@ pub async fn run(runtime: Runtime<Configuration>) -> anyhow::Result<()> {
             }
         }
     }
-    engine.stop().await;
+    // A write that waits for a slow device must not take the time in which events are still published.
+    if tokio::time::timeout(LAST_REQUESTS, engine.stop())
+        .await
+        .is_err()
+    {
+        tracing::warn!("a request did not end in time; a value may have been written");
+    }
     finish.cancel();
     publishing.await?;
     Ok(())

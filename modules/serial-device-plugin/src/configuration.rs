@@ -13,7 +13,7 @@ pub const MOST_PORTS: usize = 64;
 /// Bytes of a Unix socket's path, without the end mark (unix(7), `sun_path`).
 const SOCKET_PATH: usize = 107;
 const NAME_RULE: &str =
-    "1 to 32 of the characters A-Z a-z 0-9 . _ -, the first and the last one a letter or a digit";
+    "1 to 40 of the characters A-Z a-z 0-9 . _ -, the first and the last one a letter or a digit";
 
 /// The serial ports of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -136,11 +136,11 @@ fn absolute(given: &Path, place: Place, problems: &mut Problems) {
     }
 }
 
-/// As the last part of a resource's name (Kubernetes: qualified names), cut to 32 characters.
+/// As the last part of a resource's name (Kubernetes: qualified names), and as long as an appliance description allows.
 fn valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let at_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    bytes.len() <= 32
+    bytes.len() <= 40
         && at_end(bytes.first())
         && at_end(bytes.last())
         && bytes

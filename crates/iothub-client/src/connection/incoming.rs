@@ -1,6 +1,7 @@
 //! What the hub publishes: answers, desired properties, method calls and cloud-to-device messages.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iothub_protocol::{DeviceTopic, HubTopic, Message, MethodError, MethodRequest, Subscription};
@@ -155,6 +156,7 @@ impl Connection<'_> {
             payload,
             request,
             control: self.control.clone(),
+            _unanswered: Arc::clone(&self.unanswered),
         };
         match self.outbox.push(HubEvent::Method(call)) {
             Ok(()) => Ok(()),

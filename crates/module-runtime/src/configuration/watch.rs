@@ -15,7 +15,7 @@ use super::{
 /// A writer is given this long to finish after the last event.
 const SETTLE: Duration = Duration::from_millis(200);
 /// But a file that never rests is read after this long all the same.
-const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
+const SETTLE_AT_MOST: Duration = Duration::from_secs(10);
 /// Some file systems (NFS, overlays) tell nothing: the content is compared this often.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 
@@ -129,6 +129,10 @@ impl<C: ModuleConfiguration> ConfigurationWatch<C> {
                 return Some(Err(unreadable(&file, message)));
             }
         };
+        // Empty is what a file is for a moment while it is written anew.
+        if bytes.trim_ascii().is_empty() {
+            return None;
+        }
         let hash = sha256(&bytes);
         if self.seen.as_ref() == Some(&hash) {
             return None;
@@ -187,6 +191,19 @@ mod tests {
         // The dropped future lost nothing.
         std::fs::write(&path, "level: 3\n").unwrap();
         assert_eq!(next(&mut watch).await.unwrap().configuration.level, 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_empty_for_a_moment_is_no_document() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("module.yaml");
+        std::fs::write(&path, "level: 1\n").unwrap();
+        let mut watch = watch(&path);
+        std::fs::write(&path, "").unwrap();
+        let empty = tokio::time::timeout(Duration::from_millis(600), watch.next()).await;
+        assert!(empty.is_err(), "{empty:?}");
+        std::fs::write(&path, "level: 2\n").unwrap();
+        assert_eq!(next(&mut watch).await.unwrap().configuration.level, 2);
     }
 
     #[tokio::test]

@@ -93,6 +93,15 @@ fn an_older_status_does_not_replace_a_newer_one() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_freeze_a_status() {
+    let mut reported = Reported::default();
+    let now = OffsetDateTime::now_utc();
+    reported.set("a", Some(json!({"n": 1})), now + time::Duration::days(1));
+    reported.set("a", Some(json!({"n": 2})), now);
+    assert_eq!(reported.wanted(), json!({"modules": {"a": {"n": 2}}}));
+}
+
+#[test]
 fn error_lists_give_way_first() {
     let mut reported = Reported::default();
     let errors: Vec<String> = (0..40)

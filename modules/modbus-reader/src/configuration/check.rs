@@ -11,10 +11,19 @@ use super::{Configuration, Device, Group, Link, Publish, Serial, Tcp, serial_loa
 impl ModuleConfiguration for Configuration {
     fn check(&self, problems: &mut Problems) {
         let mut links = Names::new("link");
+        let mut lines: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
         for (index, link) in self.links.iter().enumerate() {
             let at = path!["links", index];
             links.define(&link.name, &at.join("name"), problems);
             check_link(link, &at, problems);
+            let Some(serial) = &link.serial else { continue };
+            if let Some((first, name)) = lines.insert(&serial.path, (index, &link.name)) {
+                let place = problems.location(path!["links", first, "serial", "path"]);
+                problems.add(
+                    at.join("serial").join("path"),
+                    format!("{} is the line of link {name:?} already, at {place}, and only one can open it; put the devices on that link", serial.path),
+                );
+            }
         }
         let mut devices = Names::new("device");
         for (index, device) in self.devices.iter().enumerate() {
