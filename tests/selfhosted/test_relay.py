@@ -112,7 +112,7 @@ def test_who_ends_is_seen_by_the_other(relay, echo, end):
 def test_without_a_target_a_connection_ends(relay):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         relay.target = gone.getsockname()
-    with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as end, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", relay.port), timeout=20) as end:
         end.sendall(b"x")
         if end.recv(10) == b"":
             raise ConnectionResetError
