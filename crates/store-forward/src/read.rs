@@ -78,15 +78,13 @@ pub(crate) fn read(
     let all = selection.until.0.min(store.tally.last);
     let stopped_at = stopped_at.map(|number| u64::try_from(number).unwrap_or_default());
     let looked_to = stopped_at.unwrap_or(all).max(selection.after.0);
-    for done in [
-        store.discard(&damaged, true, &mut removed.damaged),
-        store.drop_all(&expired, &mut removed.expired),
-    ] {
-        // Where the disk is full the next read comes across the rest again and counts it then.
-        if let Err(fault @ Fault::Damaged(_)) = done {
-            return Err(fault);
-        }
-    }
+    // Where the disk is full the next read comes across the rest again and counts it then.
+    let unless_damaged = |done| match done {
+        Err(fault @ Fault::Damaged(_)) => Err(fault),
+        _ => Ok(()),
+    };
+    unless_damaged(store.discard(&damaged, true, &mut removed.damaged))?;
+    unless_damaged(store.drop_all(&expired, &mut removed.expired))?;
     Ok(Found {
         items,
         looked_to: Sequence(looked_to),

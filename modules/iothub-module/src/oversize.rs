@@ -61,6 +61,11 @@ impl Oversize {
             self.begin(sequence, bury(queue, dead_letters, item, detail));
         } else if self.waiting.len() < WAITING {
             self.waiting.insert(sequence, (item.priority, detail));
+        } else {
+            tracing::warn!(
+                id = item.id,
+                "a stored event can never be sent, and too many such wait to become dead letters; it is met again on the next connection"
+            );
         }
     }
 
@@ -73,11 +78,13 @@ impl Oversize {
         if let Some((sequence, (priority, detail))) = self.waiting.pop_first() {
             let (queue, dead_letters) = (self.queue.clone(), self.dead_letters.clone());
             self.begin(sequence, async move {
-                // One that cannot be read now is met again on the next connection.
                 let before = Sequence(sequence.0.saturating_sub(1));
-                let found = queue.read_priority(priority, before, sequence, 1, 0).await;
-                for item in found.unwrap_or_default() {
-                    bury(queue.clone(), dead_letters.clone(), item, detail.clone()).await;
+                match queue.read_priority(priority, before, sequence, 1, 0).await {
+                    // None: it has expired, or somebody took it out.
+                    Ok(mut found) => if let Some(item) = found.pop() {
+                        bury(queue, dead_letters, item, detail).await;
+                    }
+                    Err(error) => tracing::error!(sequence = sequence.0, %error, "a stored event that can never be sent cannot be read; it is met again on the next connection"),
                 }
             });
         }
