@@ -1,11 +1,17 @@
 """Writing and reading on command: seen in the peer's own data store, and in the next event."""
 
 import struct
+import threading
 
 import pytest
 
+from fieldgate_testing.module import Module
+from fieldgate_testing.sidecar import Sidecar
+from fieldgate_testing.waiting import wait_for
+from modbus_peers import contents
 from modbus_peers.contents import WRITABLE, permute, registers
-from modbus_peers.plant import FULL
+from modbus_peers.plant import FULL, document
+from modbus_peers.pymodbus_server import PymodbusServer
 
 # tag, values in engineering units, how the device holds them, function code
 WRITES = [
@@ -99,3 +105,41 @@ def test_commands_are_listed_with_their_schemas(reader):
     commands = {command["name"]: command for command in answer["commands"]}
     assert {"read", "write"} <= commands.keys()
     assert {"device", "tag", "value"} <= commands["write"]["input"]["properties"].keys()
+
+
+@pytest.fixture
+def silent_device():
+    device = PymodbusServer({1: contents.small().image})
+    device.silent.add(1)
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def patient(silent_device, broker, tmp_path):
+    """A reader that would wait a minute for that device, and reads nothing until midnight."""
+    tags = [{**tag, "writable": True} for tag in contents.small().tags]
+    configuration = {
+        "name": "patient",
+        "version": "1",
+        "links": [{"name": "line", "tcp": {"host": "127.0.0.1", "port": silent_device.port}, "timeout": "60s"}],
+        "devices": [{"name": "silent", "link": "line", "unit": 1, "retries": 0, "park_after": 1, "park_for": "60s"}],
+        "groups": [{"name": "daily", "devices": ["silent"], "period": "24h", "tags": tags}],
+    }
+    sidecar = Sidecar(tmp_path / "dapr", "patient", broker)
+    module = Module(tmp_path, "modbus-reader", document(configuration), sidecar)
+    yield module
+    module.stop()
+    sidecar.stop()
+
+
+def test_a_write_that_gets_no_answer_does_not_hold_up_the_end(patient, silent_device):
+    """What was read before is still to be published within the grace period."""
+    patient.process.wait_until(patient.is_ready, "modbus-reader to be ready")
+    body = {"device": "silent", "tag": "level", "value": 12}
+    caller = threading.Thread(target=patient.sidecar.invoke, args=("write", body), daemon=True)
+    caller.start()
+    wait_for(lambda: silent_device.writes, "the device to have the value")
+    assert patient.stop() == 0, patient.log_tail()
+    assert "a request did not end in time; a value may have been written" in patient.log_tail()
+    caller.join(timeout=30)

@@ -138,6 +138,58 @@ def test_what_a_plant_opens_is_open_and_a_mistake_closes_nothing_else(guest):
     assert guest.ssh(table) == before
 
 
+def test_a_start_that_fails_is_tried_again(guest):
+    """What nobody sees: the console asks for no password, and the device starts anew."""
+    told = guest.console()
+    guest.ssh("systemctl start emergency.service")
+    try:
+        said = "the system could not be started; trying again in 5 minutes"
+        wait_for(lambda: said in guest.console()[len(told) :], "the emergency on the console", timeout=30)
+        assert guest.ssh("systemctl show --value --property=ActiveState emergency.service").strip() == "active"
+        assert guest.ssh("systemctl show --property=StandardInput emergency.service").strip() == "StandardInput=null"
+    finally:
+        guest.ssh("systemctl stop emergency.service")
+    found = guest.ssh("systemctl show --property=JobTimeoutUSec,JobTimeoutAction basic.target").split()
+    assert set(found) == {"JobTimeoutUSec=30min", "JobTimeoutAction=reboot-force"}
+
+
+def test_of_a_disk_on_usb_the_device_s_own_partitions_are_no_stick(guest):
+    rules = "/usr/lib/udev/rules.d/99-fieldgate-medium.rules"
+    guest.ssh(f"udevadm verify --no-summary {rules}")
+    on_usb = "/run/udev/rules.d/98-test.rules"
+
+    def wanted(partition, more=""):
+        guest.ssh(f"cat >{on_usb}", stdin=f'ENV{{ID_BUS}}="usb"{more}\n')
+        path = guest.ssh(f"udevadm info --query=path /dev/disk/by-partlabel/{partition}").strip()
+        return "fieldgate-medium@" in guest.ssh(f"udevadm test --action=add {path} 2>&1")
+
+    guest.ssh("mkdir -p /run/udev/rules.d")
+    try:
+        assert not any(wanted(name) for name in ("esp", "root-a", "root-b", "data"))
+        # The test sees one that is none of them.
+        assert wanted("data", ', ENV{ID_PART_ENTRY_NAME}="photos"')
+    finally:
+        guest.ssh(f"rm -f {on_usb}")
+
+
+def test_old_certificates_are_renewed_by_a_new_start_of_k3s(system, guest):
+    started = "systemctl show --value --property=ActiveEnterTimestampMonotonic k3s"
+    before = guest.ssh(started)
+    guest.ssh("systemctl start fieldgate-certificates")
+    assert guest.ssh(started) == before, "they are new"
+    # The stand-in has none of its own.
+    certificate = "/var/lib/rancher/k3s/server/tls/client-admin.crt"
+    there = guest.ssh(f"test -e {certificate} && echo yes || echo no").strip() == "yes"
+    if there:
+        guest.ssh(f"touch -d '300 days ago' {certificate}")
+        guest.ssh("systemctl start fieldgate-certificates", timeout=900)
+        assert guest.ssh(started) != before, guest.ssh("journalctl --unit fieldgate-certificates --no-pager")
+        guest.ssh(f"touch {certificate}")
+        system.wait_ready()
+    said = guest.ssh("systemctl show --value --property=Result fieldgate-certificates").strip()
+    assert said == "success", guest.ssh("journalctl --unit fieldgate-certificates --no-pager")
+
+
 def test_the_second_start_imports_nothing_and_goes_on(system, guest, capsys):
     before = identity(guest)
     status = guest.ssh("cat /data/fieldgate/provision/status.json")

@@ -70,6 +70,12 @@ def test_updates_go_into_partitions_that_are_there():
         assert slot["type"] == "ext4" and slot["device"].endswith(f"root-{slot['bootname']}")
 
 
+def test_no_partition_of_a_device_is_taken_for_a_stick():
+    rules = (IMAGE / "rootfs/usr/lib/udev/rules.d/99-fieldgate-medium.rules").read_text()
+    spared = re.search(r'^ENV\{ID_PART_ENTRY_NAME\}=="([^"]+)", GOTO="fieldgate_end"$', rules, re.M)[1]
+    assert spared.split("|") == [name for name, _, _ in layout()]
+
+
 def test_a_bundle_is_for_the_machine_and_in_a_format_that_devices_take():
     bundle = {name: value for name, _, value in assignments(YOCTO / "meta-fieldgate/recipes-core/bundles/fieldgate-bundle.bb")}
     settings = system_conf()

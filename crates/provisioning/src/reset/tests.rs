@@ -325,18 +325,39 @@ fn the_same_document_applies_where_its_secrets_were_preserved() {
 #[test]
 fn secrets_are_written_over_before_they_are_removed() {
     let bench = worked();
-    let secret = below(
-        &bench.root(),
+    let paths = [
         "/data/fieldgate/provision/secrets/hub-connection-string",
-    );
+        "/data/fieldgate/agent/request.json",
+        "/data/fieldgate/update/request.json",
+        "/data/etc/rancher/node/password",
+        "/data/k3s/server/token",
+        "/data/k3s/agent/client-kubelet.key",
+    ];
+    for path in &paths[1..] {
+        put(&bench, path, "something", 0o600);
+    }
+    // Everybody may read it, so it holds none.
+    let public = "/data/k3s/agent/client-kubelet.crt";
+    put(&bench, public, "something", 0o644);
     // A file that is open still shows what its name held.
-    let mut open = fs::File::open(&secret).unwrap();
+    let open = |path: &str| fs::File::open(below(&bench.root(), path)).unwrap();
+    let mut secrets = paths.map(open);
+    let mut certificate = open(public);
     ask(&bench, &[]);
     apply_reset(&bench.root(), LATER).unwrap();
-    let mut left = Vec::new();
-    std::io::Read::read_to_end(&mut open, &mut left).unwrap();
-    assert!(!secret.exists() && left.len() == HUB.len());
-    assert!(left.iter().all(|byte| *byte == 0));
+
+    let left = |file: &mut fs::File| {
+        let mut left = Vec::new();
+        std::io::Read::read_to_end(file, &mut left).unwrap();
+        left
+    };
+    for (path, file) in paths.iter().zip(&mut secrets) {
+        let left = left(file);
+        assert!(!below(&bench.root(), path).exists(), "{path}");
+        assert!(left.len() >= "something".len(), "{path}");
+        assert!(left.iter().all(|byte| *byte == 0), "{path}");
+    }
+    assert_eq!(left(&mut certificate), b"something");
 }
 
 /// Cut off after every step: what is preserved is whole, and the next start ends as if nothing had happened.

@@ -343,3 +343,37 @@ async fn a_bundle_that_does_not_fit_is_refused_before_it_is_fetched() {
     );
     assert_eq!(length(&bundle(folder.path())), 0);
 }
+
+/// Others write to the disk, too, so that what had room at first has none any more.
+#[tokio::test]
+async fn a_download_that_finds_no_room_any_more_leaves_none_of_it() {
+    // Memory: nobody else writes there meanwhile.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let found = statvfs(folder.path()).unwrap();
+    let free = found.blocks_available() * found.fragment_size();
+    // How much comes, it does not say.
+    let server = server(vec![Answer {
+        chunked: true,
+        ..answer(&body(24 << 20))
+    }])
+    .await;
+    let client = Client::builder().no_proxy().build_for_tests();
+    let download = Download {
+        client: &client,
+        url: &server.url,
+        folder: folder.path(),
+        limits: &Limits {
+            spare: free - ASK_SPACE - (8 << 20),
+            ..limits()
+        },
+        is_checked: false,
+    };
+    let mut most = 0;
+    let error = download
+        .run(&mut |bytes, _| most = bytes)
+        .await
+        .unwrap_err();
+    assert_eq!(error.exit_status(), 19, "{error}");
+    assert!(most >= ASK_SPACE - (1 << 20), "{most}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
