@@ -108,23 +108,22 @@ def test_commands_are_listed_with_their_schemas(reader):
 
 
 @pytest.fixture
-def silent_device():
+def lone_device():
     device = PymodbusServer({1: contents.small().image})
-    device.silent.add(1)
     yield device
     device.close()
 
 
 @pytest.fixture
-def patient(silent_device, broker, tmp_path):
-    """A reader that would wait a minute for that device, and reads nothing until midnight."""
+def patient(lone_device, broker, tmp_path):
+    """A reader that would wait a minute for that device, and reads it at its start and at midnight."""
     tags = [{**tag, "writable": True} for tag in contents.small().tags]
     configuration = {
         "name": "patient",
         "version": "1",
-        "links": [{"name": "line", "tcp": {"host": "127.0.0.1", "port": silent_device.port}, "timeout": "60s"}],
-        "devices": [{"name": "silent", "link": "line", "unit": 1, "retries": 0, "park_after": 1, "park_for": "60s"}],
-        "groups": [{"name": "daily", "devices": ["silent"], "period": "24h", "tags": tags}],
+        "links": [{"name": "line", "tcp": {"host": "127.0.0.1", "port": lone_device.port}, "timeout": "60s"}],
+        "devices": [{"name": "lone", "link": "line", "unit": 1, "retries": 0, "park_after": 1, "park_for": "60s"}],
+        "groups": [{"name": "daily", "devices": ["lone"], "period": "24h", "tags": tags}],
     }
     sidecar = Sidecar(tmp_path / "dapr", "patient", broker)
     module = Module(tmp_path, "modbus-reader", document(configuration), sidecar)
@@ -133,13 +132,15 @@ def patient(silent_device, broker, tmp_path):
     sidecar.stop()
 
 
-def test_a_write_that_gets_no_answer_does_not_hold_up_the_end(patient, silent_device):
+def test_a_write_that_gets_no_answer_does_not_hold_up_the_end(patient, lone_device):
     """What was read before is still to be published within the grace period."""
     patient.process.wait_until(patient.is_ready, "modbus-reader to be ready")
-    body = {"device": "silent", "tag": "level", "value": 12}
-    caller = threading.Thread(target=patient.sidecar.invoke, args=("write", body), daemon=True)
+    level = {"device": "lone", "tag": "level"}
+    wait_for(lambda: patient.sidecar.invoke("read", level)[0] == 200, "the device to be read")
+    lone_device.silent.add(1)
+    caller = threading.Thread(target=patient.sidecar.invoke, args=("write", {**level, "value": 12}), daemon=True)
     caller.start()
-    wait_for(lambda: silent_device.writes, "the device to have the value")
+    wait_for(lambda: lone_device.writes, "the device to have the value")
     assert patient.stop() == 0, patient.log_tail()
     assert "a request did not end in time; a value may have been written" in patient.log_tail()
     caller.join(timeout=30)

@@ -3,7 +3,8 @@
 //! Two questions, one after the other. *Live or backlog?* Live first; while both wait, the backlog has a set share of what is sent, so that
 //! it also ends where live data never pauses. Where live data has waited too long already, the share falls to a tenth. With nothing live
 //! waiting, the backlog has everything; a rate, if one is set, bounds it always. *Which priority?* The highest, but the lower ones together have
-//! a set share of what is sent while they wait, in turn, so that none starves.
+//! a set share of what is sent while they wait, in turn. One that none of this ever reaches, as lines come and go, goes after a bounded time:
+//! none starves.
 //!
 //! What waits must be what may go: whoever asks leaves out what the budget or a lost connection holds back.
 
@@ -104,21 +105,36 @@ pub struct Schedule {
 }
 
 /// Whose turn it is among priorities.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Turns {
     /// Of the lower ones together, in hundredths of a message.
     credit: u16,
     /// The lower one that went last.
     last: Priority,
+    /// For how many turns each has waited now.
+    waited: [usize; Priority::COUNT],
 }
 
 impl Turns {
     const NEW: Self = Self {
         credit: 0,
         last: Priority::LOWEST,
+        waited: [0; Priority::COUNT],
     };
 
     fn next(&mut self, waiting: Priorities, lower_share: u16) -> Option<Priority> {
+        let next = match self.overdue(waiting, lower_share) {
+            None => self.by_share(waiting, lower_share)?,
+            Some(overdue) => overdue,
+        };
+        for (priority, waited) in lowest_first().zip(&mut self.waited) {
+            let waits_on = waiting.has(priority) && priority != next;
+            *waited = if waits_on { *waited + 1 } else { 0 };
+        }
+        Some(next)
+    }
+
+    fn by_share(&mut self, waiting: Priorities, lower_share: u16) -> Option<Priority> {
         let highest = waiting.highest()?;
         let lower = waiting.without(highest);
         if lower.is_empty() {
@@ -132,6 +148,25 @@ impl Turns {
         self.last = lower.next_below(self.last)?;
         Some(self.last)
     }
+
+    /// The one that has waited longest, if that is longer than shares explain. One that is the highest whenever a lower one has its turn, and a lower
+    /// one whenever the highest has, has no turn of either kind.
+    fn overdue(&self, waiting: Priorities, lower_share: u16) -> Option<Priority> {
+        if lower_share == 0 {
+            return None;
+        }
+        let longest = Priority::COUNT * usize::from(WHOLE.div_ceil(lower_share));
+        lowest_first()
+            .zip(self.waited)
+            .filter(|(priority, waited)| waiting.has(*priority) && *waited >= longest)
+            .max_by_key(|(_, waited)| *waited)
+            .map(|(priority, _)| priority)
+    }
+}
+
+/// In the order of their numbers.
+fn lowest_first() -> impl Iterator<Item = Priority> {
+    Priority::descending().rev()
 }
 
 impl Schedule {

@@ -112,6 +112,22 @@ fn lower_priorities_share_their_part_in_turn() {
     );
 }
 
+/// The highest whenever a lower one has its turn, a lower one whenever the highest has.
+#[test]
+fn one_that_neither_rule_reaches_goes_after_a_while() {
+    let options = ScheduleOptions {
+        lower_share: 50,
+        ..OPTIONS
+    };
+    let mut schedule = Schedule::new(options);
+    let now = Instant::now();
+    let lines = [waiting(&[9, 4], &[]), waiting(&[4, 3], &[])];
+    let first = lines.iter().cycle().position(|lines| {
+        matches!(schedule.next(*lines, now), Next::Send(class) if class.priority.get() == 4)
+    });
+    assert_eq!(first, Some(20), "ten times what 50 percent explain");
+}
+
 #[test]
 fn the_backlog_keeps_to_its_rate() {
     let options = ScheduleOptions {
