@@ -103,8 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_matches_itself_and_its_ends(text in any::<String>()) {
-            prop_assume!(!text.contains('*'));
+        fn any_text_matches_itself_and_its_ends(text in "[^*]*") {
             prop_assert!(Pattern::new(&text).is_match(&text));
             let first: String = text.chars().take(3).collect();
             let last: String = text.chars().skip(3).collect();

@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 from .delivery import Delivery, say
+from .faults import KINDS
 from .outage import Outage
 from .site import need_disk
 
@@ -38,6 +39,7 @@ def arguments():
     delivery.add_argument("--for", dest="seconds", type=time, default="30m", metavar="TIME", help="how long the load lasts (30m)")
     delivery.add_argument("--rate", type=count, default=2000, metavar="N", help="events per second (2000)")
     delivery.add_argument("--fault-every", type=time, default="20s", metavar="TIME", help="between two faults (20s)")
+    delivery.add_argument("--without", action="append", default=[], choices=KINDS, metavar="FAULT", help=f"a kind that is not made: {', '.join(KINDS)}")
     outage = runs.add_parser("outage", help="the hub is away while a backlog grows, and comes back")
     outage.add_argument("--events", type=count, default=2_000_000, metavar="N", help="the backlog (2000000)")
     outage.add_argument("--live-rate", type=count, default=200, metavar="N", help="events per second when the hub is back (200)")
@@ -45,13 +47,16 @@ def arguments():
         one.add_argument("--seed", type=int, default=None, metavar="N", help="for the same faults again (by chance)")
         one.add_argument("--streams", type=count, default=200, metavar="N", help="streams, each with a key of its own (200)")
         one.add_argument("--keep", type=pathlib.Path, metavar="DIR", help="use this new folder and keep it: logs, queue, what the hub received")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.run == "delivery" and not set(KINDS) - set(options.without):
+        parser.error("--without leaves no kind of fault: use a --fault-every longer than the run for none at all")
+    return options
 
 
 def make(options, folder):
     if options.run == "delivery":
         need_disk(folder, options.seconds * options.rate * BYTES_AT_HUB + BYTES_OF_BROKER)
-        return Delivery(folder, options.seconds, options.rate, options.seed, options.fault_every, options.streams)
+        return Delivery(folder, options.seconds, options.rate, options.seed, options.fault_every, options.streams, options.without)
     need_disk(folder, options.events * (BYTES_AT_HUB + BYTES_IN_QUEUE) + BYTES_OF_BROKER)
     return Outage(folder, options.events, options.live_rate, options.seed, options.streams)
 

@@ -23,13 +23,13 @@ def say(words):
 class Delivery:
     """One run. `run` returns the summary; `problems` says what is wrong with it."""
 
-    def __init__(self, folder, seconds, rate, seed, fault_every, streams):
+    def __init__(self, folder, seconds, rate, seed, fault_every, streams, without=()):
         self.seconds, self.rate, self.seed, self.fault_every = seconds, rate, seed, fault_every
         self.site = Site(folder, streams=streams, seed=seed)
         self.arrivals = Arrivals()
         self.memory = Memory()
         self.collector = Collector(self.site.hub, self.arrivals)
-        self.faults = Faults(self.site, seed)
+        self.faults = Faults(self.site, seed, without)
         self.problems = []
 
     def run(self):

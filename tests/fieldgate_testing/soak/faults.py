@@ -35,10 +35,11 @@ KINDS = {
 
 
 class Faults:
-    """Makes one when it is told to; every kind once before any of them a second time."""
+    """Makes one when it is told to; every kind once before any of them a second time. `without`: kinds that are not made."""
 
-    def __init__(self, site, seed):
+    def __init__(self, site, seed, without=()):
         self.site = site
+        self.kinds = [kind for kind in KINDS if kind not in without]
         self.chance = random.Random(seed)
         self.deck = []
         self.made = Counter()
@@ -48,7 +49,7 @@ class Faults:
     def next(self, now):
         """Makes the next one and says it in words."""
         if not self.deck:
-            self.deck = list(KINDS)
+            self.deck = list(self.kinds)
             self.chance.shuffle(self.deck)
         kind = self.deck.pop()
         detail = KINDS[kind](self.chance)
